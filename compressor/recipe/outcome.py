@@ -1,0 +1,60 @@
+"""What happens after training: `export`, `evaluate`, `benchmark` and the form of `goals`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from compressor.recipe.base import Section
+from compressor.recipe.data import Split
+
+Precision = Literal["fp32", "int8"]
+GOAL = re.compile(r"^\s*(?P<key>[a-z0-9_.]+)\s*(?P<op>>=|<=|>|<|==)\s*(?P<value>-?\d+(\.\d+)?([eE]-?\d+)?)\s*$")
+
+
+class ParityBounds(Section):
+    """What an exported artifact must keep of the PyTorch student to be offered."""
+
+    cosine: float = Field(0.98, gt=0, le=1, description="Floor of the mean cosine after subtracting the batch mean.")
+    worst_cosine: float = Field(0.90, gt=0, le=1, description="Floor of the worst single sample, likewise.")
+    recall_delta: float = Field(-1.0, le=0, description="Largest loss of Recall@K on validation, in points.")
+    samples: int = Field(64, ge=8, description="Real samples the gate compares.")
+
+
+class ExportSection(Section):
+    """Which artifacts are made of each tower."""
+
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    opset: int = Field(18, ge=17)
+    parity: ParityBounds = ParityBounds()
+    default: Precision = Field("fp32", description="The bundle's precision unless its parity gate fails.")
+
+
+class EvaluateSection(Section):
+    """How quality is measured."""
+
+    split: Split = "test"
+    bootstrap: int = Field(1000, ge=0, description="Resamples (by image) behind the confidence intervals.")
+    batch_size: int = Field(32, ge=1)
+    examples: int = Field(8, ge=0, le=50, description="Example retrievals shown as pictures in the report.")
+
+
+class BenchmarkSection(Section):
+    """How latency is measured: teacher and student interleaved on the same backend and threads."""
+
+    threads: int = Field(1, ge=1)
+    warmup: int = Field(10, ge=0)
+    rounds: int = Field(20, ge=2)
+    repeats: int = Field(10, ge=1, description="Timed calls per model in each round.")
+    batch_sizes: tuple[int, ...] = (1, 8, 32)
+
+
+def _check_goal(text: str) -> str:
+    if not GOAL.match(text):
+        raise ValueError(f"'{text}' is not a goal; write it like 'retention.rsum >= 0.90'")
+    return text
+
+
+Goal = Annotated[str, AfterValidator(_check_goal)]

@@ -1,0 +1,167 @@
+"""`results.json`: every figure of a run, the one thing that goals and reports read. Torch-free.
+
+A figure that does not exist on this run is null and shown as 'not available', never filled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RESULTS_VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Interval(_Strict):
+    """95 % bootstrap interval, clustered by image."""
+
+    low: float
+    high: float
+
+
+class Direction(_Strict):
+    """Retrieval one way. Recalls in percent; ranks start at 1."""
+
+    r1: float
+    r5: float
+    r10: float
+    median_rank: float
+    mean_rank: float
+    map_r: float = Field(description="mAP@R in percent.")
+
+
+class ModelQuality(_Strict):
+    """Retrieval of one model, measured through its exported bundle at `precision`.
+
+    Goals reach `i2t_r1`, `t2i_r10`, `rsum` ... directly under `quality.<role>`.
+    """
+
+    i2t_r1: float
+    i2t_r5: float
+    i2t_r10: float
+    t2i_r1: float
+    t2i_r5: float
+    t2i_r10: float
+    rsum: float
+    i2t: Direction
+    t2i: Direction
+    rsum_interval: Interval | None = None
+    images: int
+    captions: int
+    precision: str = "fp32"
+    source: Literal["bundle", "embeddings"] = "bundle"
+
+
+class Retention(_Strict):
+    """Student divided by teacher (paired bootstrap), and artifact divided by the PyTorch student."""
+
+    rsum: float
+    rsum_interval: Interval | None = None
+    artifact_rsum: float | None = None
+    control_rsum: float | None = Field(None, description="Control divided by teacher.")
+    student_minus_control: float | None = None
+    student_minus_control_interval: Interval | None = None
+
+
+class Timing(_Strict):
+    """Milliseconds of one call, preprocessing outside."""
+
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    n: int
+    p50_interval: Interval | None = None
+
+
+class RoleTimings(_Strict):
+    """One quantity for each model, interleaved in the same process. Null: this role has nothing to run."""
+
+    teacher: Timing | None = None
+    student: Timing | None = None
+
+
+class Latency(_Strict):
+    """Batch-one latency on one backend with the same threads; ratios are student divided by teacher."""
+
+    backend: str = "onnxruntime"
+    provider: str = "CPUExecutionProvider"
+    threads: int
+    precision: str = "fp32"
+    image: RoleTimings
+    text: RoleTimings
+    pair: RoleTimings
+    p50_ratio: float | None = Field(None, description="Pair p50, student / teacher, median over rounds.")
+    p50_ratio_interval: Interval | None = None
+    batches: list[dict[str, Any]] = Field(default_factory=list, description="Throughput by role, tower and batch size.")
+    preprocess: dict[str, Any] = Field(default_factory=dict, description="Decode and preprocess times per image and text.")
+
+
+class RoleSize(_Strict):
+    """Size of one model as deployed at fp32."""
+
+    parameters: int
+    image_parameters: int
+    text_parameters: int
+    bytes: int
+
+
+class Size(_Strict):
+    teacher: RoleSize | None = None
+    student: RoleSize | None = None
+    parameter_ratio: float | None = None
+    bytes_ratio: float | None = None
+
+
+class TowerFigures(_Strict):
+    cosine: float | None = None
+    worst_cosine: float | None = None
+    p50_ms: float | None = None
+    bytes: int
+    status: Literal["passed", "failed"]
+    reason: str = ""
+
+
+class ArtifactFigures(_Strict):
+    image: TowerFigures
+    text: TowerFigures
+    recall_delta: float | None = None
+    status: Literal["passed", "failed"]
+    reason: str = ""
+    slower_than_fp32: bool = False
+
+
+class GoalResult(_Strict):
+    """One goal and its verdict. `not judged`: the figure does not exist on this run (a rehearsal, for example)."""
+
+    goal: str
+    value: float | None
+    verdict: Literal["met", "missed", "not judged"]
+    reason: str = ""
+
+
+class Results(_Strict):
+    """The whole of results.json."""
+
+    results_version: int = RESULTS_VERSION
+    name: str
+    rehearsal: bool = False
+    recipe: dict[str, Any]
+    lineage: dict[str, Any] = Field(default_factory=dict, description="Fingerprints, versions, git revision, seeds.")
+    device: dict[str, Any] = Field(default_factory=dict)
+    quality: dict[Literal["teacher", "student", "control"], ModelQuality | None] = Field(default_factory=dict)
+    retention: Retention | None = None
+    latency: Latency | None = None
+    size: Size = Size()
+    artifacts: dict[str, ArtifactFigures] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Per role: steps, seconds, images per second, curve file, best step."
+    )
+    data: dict[str, Any] = Field(default_factory=dict, description="Rows, captions and bad samples per split.")
+    stages: dict[str, Any] = Field(default_factory=dict, description="Seconds per stage and whether it was skipped.")
+    examples: list[dict[str, Any]] = Field(default_factory=list)
+    goals: list[GoalResult] = Field(default_factory=list)
