@@ -1,0 +1,96 @@
+"""The one object that turns images and texts into arrays: in training, evaluation and serving alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import ValidationError
+
+from compressor.errors import DataError, MissingResourceError, ModelError
+from compressor.files import atomic_write_text, hash_json, read_json, write_json
+from compressor.preprocess.image import decode_image, normalize, resize_image
+from compressor.preprocess.spec import SCHEMA_VERSION, ImageSpec, PreprocessSpec, TextSpec
+from compressor.preprocess.text import Tokenizer, clean_text
+
+PREPROCESS_FILE = "preprocess.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class Preprocessor:
+    """Images to (N, 3, size, size) float32, texts to (N, context_length) int64."""
+
+    def __init__(self, image: ImageSpec, text: TextSpec, tokenizer: Tokenizer) -> None:
+        """Raises `ModelError` where the text specification and the tokeniser disagree."""
+        if (text.context_length, text.pad_id) != (tokenizer.context_length, tokenizer.pad_id):
+            raise ModelError(
+                f"the text specification says {text.context_length} tokens padded with id {text.pad_id}, the "
+                f"tokenizer {tokenizer.context_length} tokens padded with id {tokenizer.pad_id}"
+            )
+        self.image = image
+        self.text = text
+        self.tokenizer = tokenizer
+
+    def images(self, items: Sequence[bytes | Image.Image]) -> NDArray[np.float32]:
+        """Decode, resize and normalise: (N, 3, size, size) float32.
+
+        Raises:
+            BadImageError: an item cannot be decoded (the first such item).
+        """
+        pixels = np.empty((len(items), 3, self.image.size, self.image.size), dtype=np.float32)
+        for row, item in enumerate(items):
+            pixels[row] = normalize(resize_image(decode_image(item), self.image), self.image)
+        return pixels
+
+    def texts(self, items: Sequence[str]) -> NDArray[np.int64]:
+        """Clean and tokenise: (N, context_length) int64. Any string works, the empty one too."""
+        if isinstance(items, str):
+            raise TypeError("texts must be a sequence of strings, not one string")
+        return self.tokenizer([clean_text(item, self.text.clean) for item in items])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that decides the arrays: both specifications and the tokeniser."""
+        spec = self._spec().model_dump(mode="json")
+        return hash_json({"spec": spec, "tokenizer": json.loads(self.tokenizer.to_json())})
+
+    def _spec(self) -> PreprocessSpec:
+        return PreprocessSpec(image=self.image, text=self.text)
+
+    def save(self, folder: Path | str) -> None:
+        """Write `preprocess.json` and `tokenizer.json` into `folder`."""
+        atomic_write_text(Path(folder) / TOKENIZER_FILE, self.tokenizer.to_json())
+        write_json(Path(folder) / PREPROCESS_FILE, self._spec().model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Preprocessor:
+        """Read what `save` wrote.
+
+        Raises:
+            MissingResourceError: a file is missing.
+            ModelError: a file is damaged, or written by a newer version.
+        """
+        path = Path(folder) / PREPROCESS_FILE
+        try:
+            content = read_json(path)
+        except FileNotFoundError as error:
+            raise MissingResourceError(
+                f"{path}: the file is missing; it belongs beside the weights"
+            ) from error
+        except (DataError, OSError) as error:
+            raise ModelError(f"{path}: the file cannot be read: {error}") from error
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise ModelError(f"{path}: schema version {version} is newer than {SCHEMA_VERSION}; upgrade")
+        try:
+            spec = PreprocessSpec.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "content"
+            raise ModelError(f"{path}: {where}: {first['msg']}") from error
+        return cls(spec.image, spec.text, Tokenizer.from_file(Path(folder) / TOKENIZER_FILE))
