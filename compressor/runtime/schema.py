@@ -7,11 +7,18 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
+MANIFEST = "bundle.json"
+PREPROCESS = "preprocess.json"
+TOKENIZER = "tokenizer.json"
+IMAGE_INPUT = "pixel_values"
+TEXT_INPUT = "input_ids"
+IMAGE_OUTPUT = "image_embeds"
+TEXT_OUTPUT = "text_embeds"
 Status = Literal["passed", "failed"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class FileEntry(_Strict):
@@ -23,7 +30,10 @@ class FileEntry(_Strict):
 
 
 class TowerArtifact(_Strict):
-    """One ONNX graph and what the parity gate found. Cosines are against the PyTorch model, batch mean subtracted."""
+    """One ONNX graph and what the parity gate found. Cosines are against the PyTorch model, batch mean subtracted.
+
+    `reason` says why it failed; for one that passed it may hold a note, such as how much of it int8 covers.
+    """
 
     file: FileEntry
     external_data: FileEntry | None = None
@@ -40,7 +50,14 @@ class Artifact(_Strict):
     reason: str = ""
     image: TowerArtifact
     text: TowerArtifact
-    recall_delta: float | None = Field(None, description="Recall@K minus the PyTorch model's, in points; mean of R@1, R@5, R@10 both ways.")
+    recall_delta: float | None = Field(
+        None, description="Recall@K minus the PyTorch model's, in points; mean of R@1, R@5, R@10 both ways."
+    )
+
+    def files(self) -> list[FileEntry]:
+        """Every file of this precision."""
+        found = (self.image.file, self.image.external_data, self.text.file, self.text.external_data)
+        return [entry for entry in found if entry is not None]
 
 
 class BundleManifest(_Strict):
@@ -58,8 +75,16 @@ class BundleManifest(_Strict):
     parameters: dict[Literal["image", "text", "total"], int]
     default_precision: str
     artifacts: dict[str, Artifact]
+    not_made: dict[str, str] = Field(
+        default_factory=dict, description="Precisions that were asked for but could not be made, and why."
+    )
     preprocess: FileEntry
     tokenizer: FileEntry
     origin: str = ""
     licence: str = ""
     lineage: dict[str, Any] = Field(default_factory=dict)
+
+    def files(self) -> list[FileEntry]:
+        """Every file of the bundle but bundle.json itself and the model card."""
+        graphs = [entry for artifact in self.artifacts.values() for entry in artifact.files()]
+        return [self.preprocess, self.tokenizer, *graphs]

@@ -1,0 +1,84 @@
+"""`python -m compressor.runtime BUNDLE IMAGE TEXT...`: how well an image and texts match, without torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressor.errors import CompressorError, DataError
+from compressor.runtime.bundle import Bundle
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code, with any error as one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        bundle = Bundle.open(options.bundle, precision=options.precision, threads=options.threads)
+        scores = compare(bundle, _read(options.image), options.text)
+    except CompressorError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    output = json.dumps(scores, ensure_ascii=False) if options.json else as_table(scores)
+    sys.stdout.write(output + "\n")
+    return 0
+
+
+def compare(bundle: Bundle, image: bytes, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Per text: `cosine`; `logit` = logit_scale * cosine + bias; among several texts also `probability`.
+
+    The probability is the softmax of the logits over the texts, or, for a model trained with a sigmoid loss (it has a
+    bias), each text's own sigmoid. One text alone has no softmax worth printing: it would always be 1.
+    """
+    cosines = (bundle.encode_images([image]) @ bundle.encode_texts(texts).T)[0].astype(np.float64)
+    logits = bundle.logit_scale * cosines + (bundle.logit_bias or 0.0)
+    scores = [
+        {"text": text, "cosine": round(float(cosine), 6), "logit": round(float(logit), 4)}
+        for text, cosine, logit in zip(texts, cosines, logits, strict=True)
+    ]
+    if bundle.logit_bias is not None or len(texts) > 1:
+        probabilities = _softmax(logits) if bundle.logit_bias is None else 1 / (1 + np.exp(-logits))
+        for score, probability in zip(scores, probabilities, strict=True):
+            score["probability"] = round(float(probability), 6)
+    return scores
+
+
+def as_table(scores: Sequence[dict[str, Any]]) -> str:
+    """The scores as aligned lines, in the order of the texts."""
+    columns = [name for name in ("cosine", "logit", "probability") if name in scores[0]]
+    lines = ["  ".join([*(f"{name:>11}" for name in columns), "text"])]
+    lines += ["  ".join([*(f"{score[name]:>11.4f}" for name in columns), score["text"]]) for score in scores]
+    return "\n".join(lines)
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponentials = np.exp(logits - logits.max())
+    return exponentials / exponentials.sum()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m compressor.runtime", description=__doc__)
+    parser.add_argument("bundle", type=Path, help="the bundle's folder")
+    parser.add_argument("image", type=Path, help="an image file")
+    parser.add_argument("text", nargs="+", help="one text or more")
+    parser.add_argument("--precision", help="artifact to run; the bundle's default without it")
+    parser.add_argument("--threads", type=int, help="threads of ONNX Runtime; all usable cores without it")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

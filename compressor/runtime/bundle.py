@@ -1,0 +1,190 @@
+"""The bundle as users meet it: open a folder, encode images and texts. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from compressor.errors import BadImageError, BundleError
+from compressor.preprocess.preprocessor import Preprocessor
+from compressor.runtime.manifest import check_files, locate, read_manifest
+from compressor.runtime.schema import IMAGE_INPUT, IMAGE_OUTPUT, TEXT_INPUT, TEXT_OUTPUT, Artifact, BundleManifest
+from compressor.runtime.session import Tower
+
+
+class Bundle:
+    """An exported dual encoder, ready to run. Make one with `Bundle.open`.
+
+    Safe to call from several threads at once: nothing changes after opening.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: BundleManifest,
+        precision: str,
+        preprocessor: Preprocessor,
+        image_tower: Tower,
+        text_tower: Tower,
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.precision = precision
+        self.preprocessor = preprocessor
+        self.image_tower = image_tower
+        self.text_tower = text_tower
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        precision: str | None = None,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        *,
+        verify: bool = True,
+        allow_failed: bool = False,
+    ) -> Bundle:
+        """Open the bundle folder at `path`.
+
+        `precision`: one of the manifest's artifacts, None for its default. `threads`: of ONNX Runtime's pool for each
+        tower, None for all cores this process may use. `providers`: ONNX Runtime's names, best first, None for the
+        CPU. `verify`: compare the sha256 of every file that is opened; without it only sizes are compared.
+        `allow_failed`: open an artifact although its parity gate failed, to inspect it.
+
+        Raises `BundleError` (one sentence) for a folder that is no bundle, a newer schema, a path that leaves the
+        folder, a file that is missing or not the exported one, a precision that is not there or failed, a provider
+        that cannot be had; `MissingDependencyError` without ONNX Runtime.
+        """
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        chosen = manifest.default_precision if precision is None else precision
+        artifact = _choose(folder, manifest, chosen, allow_failed)
+        check_files(folder, [manifest.preprocess, manifest.tokenizer, *artifact.files()], hashes=verify)
+        preprocessor = Preprocessor.load(folder)
+        image = Tower(locate(folder, artifact.image.file), IMAGE_INPUT, IMAGE_OUTPUT, threads, providers)
+        text = Tower(locate(folder, artifact.text.file), TEXT_INPUT, TEXT_OUTPUT, threads, providers)
+        _check_fit(folder, manifest, preprocessor, image, text)
+        return cls(folder, manifest, chosen, preprocessor, image, text)
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the common space."""
+        return self.manifest.embed_dim
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor on cosines before the softmax over candidates."""
+        return self.manifest.logit_scale
+
+    @property
+    def logit_bias(self) -> float | None:
+        """Added after the scale by models trained with a sigmoid loss (SigLIP); None for the others."""
+        return self.manifest.logit_bias
+
+    @property
+    def artifact(self) -> Artifact:
+        """The manifest's entry of the open precision."""
+        return self.manifest.artifacts[self.precision]
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Execution providers that are in use."""
+        return self.image_tower.providers
+
+    @property
+    def threads(self) -> int:
+        """Threads of each tower's pool."""
+        return self.image_tower.threads
+
+    def encode_images(self, images: Sequence[bytes | Image.Image], batch_size: int = 32) -> NDArray[np.float32]:
+        """Encoded files (bytes) or PIL images -> unit rows (N, embed_dim) float32; (0, embed_dim) for none.
+
+        Decoding and running go batch by batch, so memory does not grow with N beyond the result.
+        Raises `BadImageError` naming the index of the first image that cannot be decoded.
+        """
+        if isinstance(images, bytes | Image.Image):
+            raise TypeError("encode_images takes a list of images; put a single one into a list")
+        rows = [np.zeros((0, self.embed_dim), np.float32)]
+        for start in range(0, len(images), _at_least_one(batch_size)):
+            rows.append(self.run_images(self._pixels(images[start : start + batch_size], start)))
+        return np.concatenate(rows)
+
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+        """Texts of any length and script -> unit rows (N, embed_dim) float32; (0, embed_dim) for none."""
+        if isinstance(texts, str):
+            raise TypeError("encode_texts takes a list of strings; put a single one into a list")
+        rows = [np.zeros((0, self.embed_dim), np.float32)]
+        for start in range(0, len(texts), _at_least_one(batch_size)):
+            rows.append(self.run_texts(self.preprocessor.texts(texts[start : start + batch_size])))
+        return np.concatenate(rows)
+
+    def run_images(self, pixel_values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One call of the image graph on ready pixels (N, 3, H, W) float32 -> (N, embed_dim).
+
+        Raises `ModelError` for another shape or type.
+        """
+        return self.image_tower.run(pixel_values)
+
+    def run_texts(self, input_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """One call of the text graph on ready token ids (N, L) int64 -> (N, embed_dim).
+
+        Raises `ModelError` for another shape or type, or an id outside the vocabulary.
+        """
+        return self.text_tower.run(input_ids)
+
+    def verify(self) -> None:
+        """Compare size and sha256 of every file of the bundle, all precisions. Raises `BundleError`."""
+        check_files(self.folder, self.manifest.files())
+
+    def _pixels(self, images: Sequence[bytes | Image.Image], start: int) -> NDArray[np.float32]:
+        try:
+            return self.preprocessor.images(images)
+        except BadImageError as first:
+            # Only now is each image tried alone: a good batch pays nothing for the index in the message.
+            for offset, image in enumerate(images):
+                try:
+                    self.preprocessor.images([image])
+                except BadImageError as error:
+                    raise BadImageError(f"image {start + offset}: {error.reason}") from error
+            raise first
+
+
+def _at_least_one(batch_size: int) -> int:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    return batch_size
+
+
+def _choose(folder: Path, manifest: BundleManifest, precision: str, allow_failed: bool) -> Artifact:
+    artifact = manifest.artifacts.get(precision)
+    there = ", ".join(
+        name if entry.status == "passed" else f"{name} (failed)" for name, entry in manifest.artifacts.items()
+    )
+    if artifact is None:
+        why = manifest.not_made.get(precision)
+        said = f" because it could not be made ({why})" if why else ""
+        raise BundleError(f"{folder}: has no precision '{precision}'{said}; it has {there}")
+    if artifact.status != "passed" and not allow_failed:
+        raise BundleError(
+            f"{folder}: '{precision}' failed its parity gate ({artifact.reason}); choose another of {there}, or open "
+            "it with allow_failed=True to inspect it"
+        )
+    return artifact
+
+
+def _check_fit(
+    folder: Path, manifest: BundleManifest, preprocessor: Preprocessor, image: Tower, text: Tower
+) -> None:
+    """The graphs, the preprocessing and the manifest must speak of the same shapes."""
+    size, length = preprocessor.image.size, preprocessor.text.context_length
+    for tower, shape in ((image, (3, size, size)), (text, (length,))):
+        if tower.item_shape != shape or tower.width != manifest.embed_dim:
+            raise BundleError(
+                f"{folder}: the graph takes {tower.input_name} {tower.item_shape} and gives width {tower.width}, but "
+                f"preprocessing makes {shape} and the manifest says {manifest.embed_dim}; export the bundle again"
+            )
