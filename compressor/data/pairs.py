@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -36,3 +36,13 @@ class PairSet(Protocol):
     def rows(self) -> Sequence[Row]: ...
 
     def image(self, index: int) -> Image.Image: ...
+
+
+@runtime_checkable
+class RawPairSet(PairSet, Protocol):
+    """Optional: pairs that also hand out images as they are stored, to be decoded as serving would.
+
+    `image_bytes(i)` raises `BadImageError` where the file cannot be read; it does not decode.
+    """
+
+    def image_bytes(self, index: int) -> bytes: ...

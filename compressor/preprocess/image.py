@@ -42,9 +42,9 @@ def decode_image(data: bytes | Image.Image, max_pixels: int = 100_000_000) -> Im
     """The first frame of an image as upright 8-bit RGB.
 
     EXIF rotation is applied, transparency is laid on white, CMYK, palette, grey and 16-bit pictures are
-    converted (16 bits are scaled, not clipped; 32-bit integers and floats are stretched from their smallest to
-    their largest value). Formats other than `FORMATS` are refused, and the number of pixels is checked from the
-    header before anything is decoded.
+    converted (16 bits are scaled, not clipped; 32-bit integers and floats are stretched from their smallest
+    to their largest value). Formats other than `FORMATS` are refused, and the number of pixels is checked from
+    the header before anything is decoded.
 
     Raises:
         BadImageError: `data` is empty, truncated, no image, of another format, or larger than `max_pixels`
@@ -135,8 +135,8 @@ def _grey(values: NDArray[np.float64]) -> Image.Image:
 def resize_image(image: Image.Image | NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
     """Resize, crop or pad an RGB picture (or its (H, W, 3) uint8 array) to (size, size, 3) uint8.
 
-    The sizes and offsets are torchvision's: `Resize(size)` truncates the longer side, `CenterCrop` rounds half
-    to even; `pad` is open_clip's `longest` mode. Resampling is Pillow's, which torchvision uses on pictures too.
+    Sizes and offsets are torchvision's: `Resize(size)` truncates the longer side, `CenterCrop` rounds half to
+    even; `pad` is open_clip's `longest` mode. Resampling is Pillow's, as torchvision's is on pictures.
     """
     picture = image if isinstance(image, Image.Image) else Image.fromarray(np.ascontiguousarray(image))
     if picture.mode != "RGB":

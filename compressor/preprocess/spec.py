@@ -22,8 +22,8 @@ class ImageSpec(_Spec):
 
     `resize`: `shortest` brings the shorter side to `size` and crops the centre (CLIP), `squash` resizes both
     sides (SigLIP), `pad` brings the longer side to `size` and fills the rest with black. Downscaling always
-    filters over the whole source area (what torchvision calls antialias). `mean` and `std` are per RGB channel,
-    for pixels in [0, 1].
+    filters over the whole source area (torchvision's antialias). `mean` and `std` are per RGB channel, for
+    pixels in [0, 1].
     """
 
     size: int = Field(ge=1, le=4096)
@@ -52,8 +52,8 @@ class TextSpec(_Spec):
 
     `clean` happens before the tokeniser (see `compressor.preprocess.text.clean_text`). Every row is padded
     with `pad_id` to `context_length`; a longer text is cut so that its closing token stays. `eos_id` is that
-    closing token, or null where the tokeniser adds none: CLIP pads with id 0, which is also the token "!", so a
-    tower that must find the end of the text looks for the first `eos_id`, not for padding.
+    closing token, or null where the tokeniser adds none: CLIP pads with id 0, which is also the token "!", so
+    a tower that must find the end of the text looks for the first `eos_id`, not for padding.
     """
 
     context_length: int = Field(ge=1, le=8192)

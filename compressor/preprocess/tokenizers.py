@@ -21,6 +21,7 @@ PAD, BOS, EOS = "[PAD]", "[BOS]", "[EOS]"
 _CLIP_BOS, _CLIP_EOS = "<start_of_text>", "<end_of_text>"
 _CLIP_VOCABULARY = 49_408
 _CLIP_MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
+_SIGLIP_CLASSES = ("SiglipTokenizer", "SiglipTokenizerFast")
 # CLIP matches this pattern without regard to case, after lower-casing: what is left of that is the long s.
 _CLIP_WORDS = r"<[sſ]tart_of_text>|<end_of_text>|'[sſ]|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -127,8 +128,13 @@ def from_transformers_folder(path: Path | str, context_length: int) -> tuple[Tok
             except DataError as error:
                 raise ModelError(str(error)) from error
             config |= content if isinstance(content, dict) else {}
-    pad_token = _token_text(config.get("pad_token"))
-    return from_tokenizers_json(_read(file), context_length, pad_token=pad_token, where=str(file))
+    return from_tokenizers_json(
+        _read(file),
+        context_length,
+        pad_token=_token_text(config.get("pad_token")),
+        clean="siglip" if config.get("tokenizer_class") in _SIGLIP_CLASSES else "none",
+        where=str(file),
+    )
 
 
 def from_tokenizers_file(path: Path | str, context_length: int) -> tuple[Tokenizer, TextSpec]:
@@ -176,7 +182,7 @@ def _fix_length(
         raise ModelError(f"a context of {context_length} tokens has no room beside {len(empty)} special ones")
     pipeline.enable_truncation(max_length=context_length)
     pipeline.enable_padding(length=context_length, pad_id=pad_id, pad_token=pad_token)
-    eos_id = empty[-1] if empty else None
+    eos_id = empty[-1] if empty and pipeline.encode("a").ids[-1] == empty[-1] else None
     return Tokenizer(pipeline), TextSpec(
         context_length=context_length, clean=clean, pad_id=pad_id, eos_id=eos_id
     )
