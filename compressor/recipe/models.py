@@ -93,18 +93,19 @@ class TransformerTextTower(Section):
 
 
 class PretrainedTextTower(Section):
-    """A transformers text encoder from a local folder or a hub name."""
+    """A transformers text encoder from a local folder or a hub name, or from a configuration with random weights."""
 
     kind: Literal["pretrained"]
     path: RecipePath | None = None
     name: str | None = None
+    config: dict[str, Any] = Field(default_factory=dict, description="Keys of the model's configuration, with model_type.")
     context_length: int = Field(77, ge=4, le=4096)
     pool: Literal["mean", "last", "first"] = "mean"
 
     @model_validator(mode="after")
     def _one_source(self) -> PretrainedTextTower:
-        if (self.path is None) == (self.name is None):
-            raise ValueError("give exactly one of path (a local folder) and name (a hub name)")
+        if (self.path is not None) + (self.name is not None) + bool(self.config) != 1:
+            raise ValueError("give exactly one of path (a local folder), name (a hub name) and config")
         return self
 
 
