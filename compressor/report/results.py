@@ -13,7 +13,7 @@ RESULTS_VERSION = 1
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Interval(_Strict):
@@ -59,7 +59,7 @@ class ModelQuality(_Strict):
 class Retention(_Strict):
     """Student divided by teacher (paired bootstrap), and artifact divided by the PyTorch student."""
 
-    rsum: float
+    rsum: float | None = Field(description="Null where the teacher finds nothing.")
     rsum_interval: Interval | None = None
     artifact_rsum: float | None = None
     control_rsum: float | None = Field(None, description="Control divided by teacher.")

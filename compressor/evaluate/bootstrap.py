@@ -1,0 +1,126 @@
+"""Confidence intervals of retrieval figures by bootstrap over images. Torch-free.
+
+An image and its captions are one unit: captions of one image succeed and fail together, and resampling them
+one by one would make every interval too narrow. Resamples are drawn from the stored ranks, so the gallery
+stays the full one and a thousand resamples cost milliseconds. Two models are compared on the *same*
+resamples (paired), which removes the part of the spread that both share. Percentile intervals, 95 % (Efron
+and Tibshirani 1993, chapter 13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.errors import DataError
+from compressor.report.results import Interval, Retention
+
+if TYPE_CHECKING:
+    from compressor.evaluate.retrieval import Ranks
+
+Floats = npt.NDArray[np.float64]
+_AT_ONCE = 64
+
+
+def rsum_interval(ranks: Ranks, resamples: int = 1000, seed: int = 0) -> Interval | None:
+    """95 % interval of one model's RSUM; None for 0 resamples."""
+    return _interval([ranks], lambda sums: sums[0], resamples, seed)
+
+
+def ratio_interval(
+    numerator: Ranks, denominator: Ranks, resamples: int = 1000, seed: int = 0
+) -> Interval | None:
+    """95 % interval of RSUM(numerator) / RSUM(denominator), paired.
+
+    None for 0 resamples, and where a resample leaves the denominator without a single hit.
+    """
+
+    def ratio(sums: list[Floats]) -> Floats:
+        return np.divide(sums[0], sums[1], out=np.full_like(sums[0], np.nan), where=sums[1] > 0)
+
+    return _interval([numerator, denominator], ratio, resamples, seed)
+
+
+def difference_interval(first: Ranks, second: Ranks, resamples: int = 1000, seed: int = 0) -> Interval | None:
+    """95 % interval of RSUM(first) - RSUM(second) in points, paired; None for 0 resamples."""
+    return _interval([first, second], lambda sums: sums[0] - sums[1], resamples, seed)
+
+
+def compare(
+    teacher: Ranks,
+    student: Ranks,
+    control: Ranks | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    pytorch_rsum: float | None = None,
+) -> Retention:
+    """What the student keeps of its teacher, and what the teacher gave it over the control, with intervals.
+
+    `pytorch_rsum` is the RSUM of the student before export, on the same pairs. Shares are null where the
+    teacher finds nothing: a share of zero does not exist.
+    """
+    found = teacher.rsum
+    return Retention(
+        rsum=student.rsum / found if found else None,
+        rsum_interval=ratio_interval(student, teacher, resamples, seed),
+        artifact_rsum=student.rsum / pytorch_rsum if pytorch_rsum else None,
+        control_rsum=control.rsum / found if control is not None and found else None,
+        student_minus_control=None if control is None else student.rsum - control.rsum,
+        student_minus_control_interval=None
+        if control is None
+        else difference_interval(student, control, resamples, seed),
+    )
+
+
+def _interval(
+    models: list[Ranks], figure: Callable[[list[Floats]], Floats], resamples: int, seed: int
+) -> Interval | None:
+    if resamples <= 0:
+        return None
+    for other in models[1:]:
+        _check_same_pairs(models[0], other)
+    hits = [_hits_per_image(ranks) for ranks in models]
+    captions = np.bincount(models[0].text_to_image, minlength=models[0].images)[models[0].queries].astype(
+        np.float64
+    )
+    generator = np.random.default_rng(seed)
+    values = []
+    for start in range(0, resamples, _AT_ONCE):
+        drawn = _draw(generator, min(_AT_ONCE, resamples - start), len(captions))
+        total = drawn @ captions
+        values.append(figure([_resampled_rsum(drawn, total, hit) for hit in hits]))
+    sample = np.concatenate(values)
+    if not np.isfinite(sample).all():
+        return None
+    low, high = np.percentile(sample, [2.5, 97.5])
+    return Interval(low=float(low), high=float(high))
+
+
+def _check_same_pairs(first: Ranks, second: Ranks) -> None:
+    if first.images != second.images or not np.array_equal(first.text_to_image, second.text_to_image):
+        raise DataError(
+            "two models can only be compared on the same images and captions; not across different ones"
+        )
+
+
+def _hits_per_image(ranks: Ranks) -> tuple[Floats, Floats]:
+    """Hits summed over the cut-offs, per query image: of the image itself (Q,), of its captions together
+    (Q,)."""
+    text = np.bincount(ranks.text_to_image, weights=ranks.text_hits, minlength=ranks.images)[ranks.queries]
+    return ranks.image_hits.astype(np.float64), text.astype(np.float64)
+
+
+def _draw(generator: np.random.Generator, resamples: int, units: int) -> Floats:
+    """How often each unit was drawn, with replacement: (resamples, units)."""
+    picks = generator.integers(0, units, size=(resamples, units)) + units * np.arange(resamples)[:, None]
+    return (
+        np.bincount(picks.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
+    )
+
+
+def _resampled_rsum(drawn: Floats, captions: Floats, hits: tuple[Floats, Floats]) -> Floats:
+    image, text = hits
+    return 100.0 * ((drawn @ image) / drawn.shape[1] + (drawn @ text) / captions)
