@@ -69,10 +69,9 @@ class LossSet(nn.Module):
         return any("embeddings" in config.requires for config in self.configs)
 
     def forward(self, batch: EmbeddingBatch) -> dict[str, Tensor]:
-        """Every loss under its kind, a scalar times its `weight`; float32 (float64 for float64), outside
-        autocast.
+        """Every loss under its kind: a scalar times its `weight`, float32 (float64 for float64 embeddings).
 
-        Teacher rows are constants here: no gradient flows into them.
+        Autocast is off inside. Teacher rows are constants here: no gradient flows into them.
 
         Raises:
             ValueError: if a loss needs the teacher and the batch carries none, or a width is not the expected

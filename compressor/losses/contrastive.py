@@ -76,7 +76,7 @@ def diagonal_cross_entropy(logits: Tensor, mask: Tensor | None) -> Tensor:
 def info_nce(
     query: Tensor, positive: Tensor, negatives: Tensor, temperature: float, mask: Tensor | None
 ) -> Tensor:
-    """InfoNCE of unit rows (B, D), their positives (B, D) and the negatives (K, D) that mask (B, K) leaves."""
+    """InfoNCE of unit rows, their positives (B, D) and the negatives (K, D) that the mask (B, K) leaves."""
     against = query @ negatives.T
     if mask is not None:
         against = against.masked_fill(_checked(mask, against), -torch.inf)
