@@ -13,8 +13,8 @@ _NAMED = 3
 class BadSamples:
     """Counts unusable samples of a set of `total`; usable from several threads.
 
-    `max_fraction` is `data.max_bad_fraction`: the share of `total` that may be unusable. Each sample counts once,
-    however often it is met.
+    `max_fraction` is `data.max_bad_fraction`: the share of `total` that may be unusable. Each sample counts
+    once, however often it is met.
     """
 
     def __init__(self, total: int, max_fraction: float, log: logging.Logger | None = None) -> None:

@@ -31,15 +31,17 @@ def open_coco(section: CocoCaptionsData, split: Split) -> FilePairs:
 
     Raises:
         MissingResourceError: the annotations or the images are not there.
-        DataError: the recipe names no files for the split, the file is malformed (file and position), or ids repeat.
+        DataError: the recipe names no files for the split, the file is malformed (file and position), or ids
+            repeat.
     """
-    refuse_empty_split(split, _named(section), "data.annotations and data.images")
-    missing_parts = _missing_of(section, split)
+    if split not in _named(section):
+        there = ", ".join(_named(section)) or "none"
+        raise DataError(f"data.annotations and data.images name no split {split!r}, only: {there}")
+    absent = _missing_of(section, split)
+    if absent:
+        raise MissingResourceError(" ".join(absent))
     path, root = section.root / section.annotations[split], section.root / section.images[split]
-    content = read_annotations(path, missing_parts)
-    if missing_parts:
-        raise MissingResourceError(missing_parts[0])
-    content = typed(content, dict, str(path), "the content")
+    content = typed(read_annotations(path), dict, str(path), "the content")
     images = _images(content, path)
     captions = _captions(content, path, set(images))
     empty: list[str] = []
@@ -60,8 +62,8 @@ def missing(section: CocoCaptionsData) -> list[str]:
     return [sentence for split in _named(section) for sentence in _missing_of(section, split)]
 
 
-def _named(section: CocoCaptionsData) -> dict[Split, int]:
-    return {split: 1 for split in section.annotations if split in section.images}
+def _named(section: CocoCaptionsData) -> list[Split]:
+    return [split for split in section.annotations if split in section.images]
 
 
 def _missing_of(section: CocoCaptionsData, split: Split) -> list[str]:

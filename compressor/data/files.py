@@ -91,7 +91,7 @@ def path_inside(root: Path, name: str, where: str) -> Path:
 def tidy_captions(
     captions: Iterable[tuple[str, str]], empty: list[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Captions and their ids from (id, caption) pairs: stripped, the empty ones left out and noted in `empty`."""
+    """Captions and ids from (id, caption) pairs: stripped; empty ones are left out and noted in `empty`."""
     texts: list[str] = []
     ids: list[str] = []
     for caption_id, caption in captions:
@@ -127,20 +127,18 @@ def refuse_empty_split(split: str, counts: Mapping[str, int], source: str, hint:
 
 
 def refuse_absent_images(paths: Sequence[Path], source: str, help_text: str) -> None:
-    """Raise `MissingResourceError` where the images are somewhere else: none of some evenly spread ones exists."""
+    """Raise `MissingResourceError` where none of some evenly spread images exists."""
     probed = paths[:: max(1, len(paths) // _PROBED)]
     if probed and not any(path.exists() for path in probed):
         raise MissingResourceError(
-            f"{source}: its images are missing, looked for {probed[0]} and others; {help_text}"
+            f"{source}: images are missing, looked for {probed[0]} and others; {help_text}"
         )
 
 
-def read_annotations(path: Path, missing: Sequence[str]) -> Any:
-    """The JSON of an annotation file. Raises `MissingResourceError` (first of `missing`) or `DataError`."""
+def read_annotations(path: Path) -> Any:
+    """The JSON of an annotation file. Raises `DataError` (path, line, cause) where it cannot be read."""
     try:
         return read_json(path)
-    except FileNotFoundError as error:
-        raise MissingResourceError(missing[0] if missing else f"{path}: no such file") from error
     except OSError as error:
         raise DataError(f"{path}: the annotations cannot be read: {error.strerror or error}") from error
 

@@ -37,17 +37,17 @@ _IMAGES_HELP = (
 def open_karpathy(section: KarpathyData, split: Split) -> FilePairs:
     """One split of a Karpathy file; `train` is `train` and `restval` together.
 
-    Row ids are `filename`, or `filepath/filename` where there is a `filepath` (COCO); caption ids are `sentid`.
+    Row ids are `filename`, or `filepath/filename` where both are there (COCO); caption ids are `sentid`.
 
     Raises:
         MissingResourceError: the annotations or the images are not there.
         DataError: the file is malformed (file and position), ids repeat, or the split has no images.
     """
     path, root = _annotations(section), section.root / section.images
-    missing_parts = missing(section)
-    content = read_annotations(path, missing_parts)
-    if missing_parts:
-        raise MissingResourceError(missing_parts[0])
+    absent = missing(section)
+    if absent:
+        raise MissingResourceError(" ".join(absent))
+    content = read_annotations(path)
     entries = typed(content, dict, str(path), "the content").get("images")
     entries = typed(entries, list, str(path), "`images`")
     counts: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Which rows belong to a split or to a limited subset: decided by hashes, so that it never depends on order or luck."""
+"""Which rows belong to a split or to a limited subset: decided by hashes, never by order or luck."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def limited(pairs: PairSet, limit: int | None, seed: int) -> PairSet:
     return RawSubset(pairs, chosen) if isinstance(pairs, RawPairSet) else Subset(pairs, chosen)
 
 
-def split_by_hash(key: str, fractions: Mapping[Split, float]) -> Split | None:
+def split_by_hash(key: str, fractions: Mapping[Split, float]) -> Split:
     """The split that `key` falls into, always the same one however many others there are.
 
     Raises:
