@@ -1,1 +1,1 @@
-
+"""Teacher signals (stored, live, precomputed) and the training loop."""

@@ -1,0 +1,62 @@
+"""From the student's rows and the teacher's to one number, over the batch of all processes."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from compressor.data.loader import Batch
+from compressor.distill.gradcache import Embedded
+from compressor.distill.signals import Signals
+from compressor.errors import DivergedError
+from compressor.losses.batch import EmbeddingBatch
+from compressor.losses.distributed import gather_batch
+
+
+def joined_batch(student: Embedded, batch: Batch, signals: Signals | None) -> EmbeddingBatch:
+    """The embeddings of all processes' rows; gradients flow back into this process's."""
+    device = student.image.device
+    teacher_image, teacher_text = signals.for_batch(batch) if signals is not None else (None, None)
+    local = EmbeddingBatch(
+        student_image=student.image,
+        student_text=student.text,
+        teacher_image=teacher_image,
+        teacher_text=teacher_text,
+        sample=batch.index.to(device, non_blocking=True),
+        has_text=batch.has_caption.to(device, non_blocking=True),
+        logit_scale=student.logit_scale,
+    )
+    return gather_batch(local)
+
+
+def read_values(
+    losses: dict[str, Tensor], total: Tensor, gradient_norm: Tensor
+) -> tuple[dict[str, float], float, float]:
+    """Losses, total and gradient norm as numbers, in a single transfer from the device."""
+    stacked = torch.stack([*losses.values(), total, gradient_norm]).detach()
+    *values, total_value, norm_value = stacked.tolist()
+    return dict(zip(losses, values, strict=True)), total_value, norm_value
+
+
+def refuse_divergence(
+    step: int, losses: dict[str, float], total: float, gradient_norm: float | None, last_good: Path | None
+) -> None:
+    """Raise `DivergedError` with step, losses and last good checkpoint unless everything is finite.
+
+    `gradient_norm` is None where overflow is ordinary and skipped (fp16 with a loss scaler).
+    """
+    finite = math.isfinite(total) and all(map(math.isfinite, losses.values()))
+    if finite and (gradient_norm is None or math.isfinite(gradient_norm)):
+        return
+    values = ", ".join(f"{name} {value:.6g}" for name, value in losses.items())
+    norm = "" if gradient_norm is None else f", gradient norm {gradient_norm:.6g}"
+    kept = (
+        f"the last good checkpoint is {last_good}" if last_good is not None else "there is no checkpoint yet"
+    )
+    raise DivergedError(
+        f"training diverged at step {step}: {values}, total {total:.6g}{norm}; {kept}; "
+        "lower optimizer.lr or set clip_norm"
+    )

@@ -1,0 +1,65 @@
+"""Running a frozen teacher over ready pixels and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from compressor.data.loader import normalize_pixels
+from compressor.errors import ModelError
+from compressor.students.encoder import Model
+
+Precision = Literal["no", "bf16", "fp16"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class FrozenTeacher:
+    """A teacher in evaluation mode on one device, with its own preprocessing.
+
+    Rows come back L2-normalised in fp32 on that device, without a graph; at most `batch_size` at a time go
+    through the model. Raises `ModelError` for an embedding that is not finite.
+    """
+
+    def __init__(
+        self, model: Model, device: torch.device, batch_size: int | None = None, precision: Precision = "no"
+    ) -> None:
+        self.model = model
+        self.device = device
+        self.batch_size = batch_size
+        self.precision = precision
+        self._encoder = model.encoder.eval().to(device)  # type: ignore[attr-defined]
+        self.dim = int(model.encoder.embed_dim)
+
+    def images(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 in the teacher's geometry -> (B, D)."""
+        return self._in_pieces(pixels, self._encode_pixels, "image")
+
+    def texts(self, input_ids: Tensor) -> Tensor:
+        """(B, L) int64 of the teacher's own tokeniser -> (B, D)."""
+        return self._in_pieces(input_ids, self._encoder.encode_text, "text")
+
+    def _encode_pixels(self, pixels: Tensor) -> Tensor:
+        return self._encoder.encode_image(normalize_pixels(pixels, self.model.preprocessor.image))
+
+    def _in_pieces(self, inputs: Tensor, encode: Callable[[Tensor], Tensor], what: str) -> Tensor:
+        pieces = []
+        with torch.inference_mode(), self._autocast():
+            for piece in inputs.split(self.batch_size or max(1, len(inputs))):
+                pieces.append(encode(piece.to(self.device, non_blocking=True)).float())
+            rows = torch.cat(pieces)
+            finite = bool(torch.isfinite(rows).all())
+        if not finite:
+            raise ModelError(
+                f"the teacher '{self.model.name}' gave {what} embeddings with NaN or infinite values; "
+                "check its weights, or run it in full precision"
+            )
+        return rows.clone()  # a tensor made in inference mode must not enter the student's graph
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "no":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
