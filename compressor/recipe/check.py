@@ -1,0 +1,267 @@
+"""What a valid recipe still cannot mean: combinations refused before anything heavy is imported.
+
+Each rule yields (key path, sentence); `check` adds file and line. What only data or weights can tell (missing
+files, BatchNorm under several processes, rows without captions) is refused where those are opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from compressor.errors import RecipeError
+from compressor.recipe.data import (
+    CocoCaptionsData,
+    FolderData,
+    HuggingFaceData,
+    Split,
+    TableData,
+    WebDatasetData,
+)
+from compressor.recipe.load import LoadedRecipe
+from compressor.recipe.losses import ContrastiveLoss
+from compressor.recipe.models import (
+    PretrainedTextTower,
+    TimmImageTower,
+    TransformersImageTower,
+    TransformerTextTower,
+)
+from compressor.recipe.outcome import GOAL
+from compressor.recipe.overrides import KeyPath
+from compressor.recipe.problems import message
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.teacher import EmbeddingsTeacher, TrainableTeacher
+from compressor.recipe.training import Augmentation, TrainingBase
+from compressor.report.goals import check_goals
+
+Finding = tuple[KeyPath, str]
+
+RESERVED_TIMM_OPTIONS = frozenset(
+    {
+        "cache_dir",
+        "checkpoint_path",
+        "features_only",
+        "num_classes",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+    }
+)
+
+
+def check(loaded: LoadedRecipe) -> None:
+    """Refuse a recipe that cannot work. Raises `RecipeError`: one problem a line, with `file:line`."""
+    recipe = loaded.recipe
+    rules = (_teaching, _losses, _augmented, _lengths, _splits, _image, _text, _outcome, _goals)
+    problems = [loaded.problem(path, text) for path, text in chain(*(rule(recipe) for rule in rules))]
+    if problems:
+        raise RecipeError(message(problems))
+
+
+def _teaching(recipe: Recipe) -> Iterator[Finding]:
+    """What the losses ask of the teacher, and what the teacher can give."""
+    teacher, distill = recipe.teacher, recipe.distill
+    if teacher is None and distill.control:
+        yield (
+            ("distill", "control"),
+            "is true, but without a teacher the student is its own control; allowed: false",
+        )
+    provides = teacher.provides if teacher is not None else frozenset()
+    for index, loss in enumerate(distill.losses):
+        lacking = sorted(loss.requires - provides)
+        if lacking and teacher is None:
+            yield (
+                ("distill", "losses", index),
+                f"{loss.kind} learns from a teacher, and teacher is null; allowed: task",
+            )
+        elif lacking and teacher is not None:
+            needs, given = " and ".join(lacking), ", ".join(sorted(provides))
+            yield (
+                ("distill", "losses", index),
+                f"{loss.kind} needs the teacher's {needs}, which a teacher of kind {teacher.kind} does not "
+                f"provide; allowed: losses on {given}",
+            )
+    if teacher is not None and not teacher.runnable and distill.signals == "live":
+        yield ("distill", "signals"), "is live, but a teacher of embeddings cannot be run; allowed: stored"
+
+
+def _losses(recipe: Recipe) -> Iterator[Finding]:
+    for index, loss in enumerate(recipe.distill.losses):
+        if isinstance(loss, ContrastiveLoss) and loss.queue == 0 and not loss.batch_negatives:
+            yield (
+                ("distill", "losses", index, "queue"),
+                "is 0 and batch_negatives is false, which leaves no negatives; allowed: one of the two",
+            )
+
+
+def _augmented(recipe: Recipe) -> Iterator[Finding]:
+    for path, training in _trainings(recipe):
+        augmentation = training.augmentation
+        crop = augmentation.crop_scale
+        if crop is not None and not 0 < crop[0] <= crop[1] <= 1:
+            text = f"is [{crop[0]:g}, {crop[1]:g}]; allowed: two area fractions, 0 < low <= high <= 1"
+            yield (*path, "augmentation", "crop_scale"), text
+    if isinstance(recipe.teacher, EmbeddingsTeacher):
+        for key, needed in _changes(recipe.distill.augmentation):
+            if needed not in recipe.teacher.invariances:
+                yield (
+                    ("distill", "augmentation", key),
+                    "changes the pictures, but the stored embeddings are of unchanged ones; leave it out, or "
+                    f"name {needed} in teacher.invariances if the teacher hardly sees it",
+                )
+
+
+def _changes(augmentation: Augmentation) -> Iterator[tuple[str, str]]:
+    """(key of the augmentation, invariance it needs) for each that is on."""
+    if augmentation.crop_scale is not None:
+        yield "crop_scale", "crop"
+    if augmentation.horizontal_flip > 0:
+        yield "horizontal_flip", "horizontal_flip"
+    if augmentation.colour > 0:
+        yield "colour", "colour"
+
+
+def _lengths(recipe: Recipe) -> Iterator[Finding]:
+    for path, training in _trainings(recipe):
+        whole, part = training.batch_size, training.micro_batch_size
+        if part is not None and whole % part:
+            text = f"is {part}, which does not divide batch_size {whole}; allowed: a divisor of {whole}"
+            yield (*path, "micro_batch_size"), text
+        if not all(0 <= beta < 1 for beta in training.optimizer.betas):
+            yield (*path, "optimizer", "betas"), "must be two numbers, each at least 0 and less than 1"
+
+
+def _trainings(recipe: Recipe) -> Iterator[tuple[KeyPath, TrainingBase]]:
+    yield ("distill",), recipe.distill
+    if isinstance(recipe.teacher, TrainableTeacher) and recipe.teacher.fine_tune is not None:
+        yield ("teacher", "fine_tune"), recipe.teacher.fine_tune
+
+
+def _splits(recipe: Recipe) -> Iterator[Finding]:
+    """Training, validation and the split that is evaluated must be somewhere."""
+    data = recipe.data
+    needed: tuple[Split, ...] = ("train", "val", recipe.evaluate.split)
+    named: dict[str, dict[Split, str]] = {}
+    if isinstance(data, CocoCaptionsData):
+        named = {"annotations": data.annotations, "images": data.images}
+    elif isinstance(data, WebDatasetData):
+        named = {"shards": data.shards}
+    elif isinstance(data, HuggingFaceData):
+        named = {"splits": data.splits}
+        if (data.name is None) == (data.path is None):
+            yield ("data",), "give exactly one of name (a hub name) and path (a local folder)"
+    for key, splits in named.items():
+        missing = [split for split in dict.fromkeys(needed) if split not in splits]
+        if missing:
+            yield ("data", key), f"names no {' and no '.join(missing)} split, which this recipe uses"
+    if isinstance(data, TableData | FolderData):
+        shares = data.split_fractions
+        if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
+            yield ("data", "split_fractions"), "must be fractions, none below 0, that add up to 1"
+        empty = [split for split in dict.fromkeys(needed) if split not in shares or shares[split] == 0]
+        if empty:
+            yield (
+                ("data", "split_fractions"),
+                f"leaves {' and '.join(empty)} without rows, which this recipe uses",
+            )
+
+
+def _image(recipe: Recipe) -> Iterator[Finding]:
+    tower = recipe.student.image
+    path = ("student", "image")
+    if any(deviation <= 0 for deviation in tower.input.std):
+        yield (*path, "input", "std"), "must be three numbers, each more than 0"
+    if isinstance(tower, TransformersImageTower):
+        if bool(tower.config) == (tower.path is not None):
+            yield path, "give exactly one of config (with model_type) and path (a local folder)"
+        elif tower.config and not isinstance(tower.config.get("model_type"), str):
+            yield (*path, "config"), "has no model_type; name the architecture, such as model_type: vit"
+        if "auto_map" in tower.config:
+            yield (
+                (*path, "config", "auto_map"),
+                "names code to run, and no code runs from a recipe; take it out",
+            )
+    if isinstance(tower, TimmImageTower):
+        for name, value in tower.options.items():
+            if name in RESERVED_TIMM_OPTIONS:
+                yield (
+                    (*path, "options", name),
+                    "is set by the project itself; weights come by weights:, so take it out",
+                )
+            elif not all(_is_plain(part) for part in (value if isinstance(value, list) else [value])):
+                yield (
+                    (*path, "options", name),
+                    "is not plain; allowed: text, a number, true, false, null or a list of these",
+                )
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _text(recipe: Recipe) -> Iterator[Finding]:
+    tower, tokenizer = recipe.student.text, recipe.student.tokenizer
+    if isinstance(tower, TransformerTextTower) and tower.causal and tower.pool == "first":
+        yield (
+            ("student", "text", "pool"),
+            "is first, but in a causal tower the first token sees no other, so all texts would be equal; "
+            "allowed: mean, last",
+        )
+    if isinstance(tower, PretrainedTextTower) and tokenizer.kind == "train" and (tower.path or tower.name):
+        yield (
+            ("student", "tokenizer", "kind"),
+            "is train, but a pretrained text tower knows only the tokens of its own tokenizer; "
+            "allowed: clip, file",
+        )
+
+
+def _outcome(recipe: Recipe) -> Iterator[Finding]:
+    export, sizes = recipe.export, recipe.benchmark.batch_sizes
+    names = ", ".join(export.precisions)
+    if len(set(export.precisions)) < len(export.precisions):
+        yield ("export", "precisions"), f"names one twice: {names}"
+    if export.default not in export.precisions:
+        where = ("export", "default") if "default" in export.model_fields_set else ("export", "precisions")
+        allowed = names or "none is made"
+        yield (
+            where,
+            f"the default precision {export.default} is not among export.precisions; allowed: {allowed}",
+        )
+    if any(size < 1 for size in sizes):
+        yield ("benchmark", "batch_sizes"), "must be whole numbers, each at least 1"
+
+
+def _goals(recipe: Recipe) -> Iterator[Finding]:
+    for index, goal in enumerate(recipe.goals):
+        path: KeyPath = ("goals", index)
+        match = GOAL.match(goal)
+        key = match["key"] if match else goal
+        try:
+            check_goals([goal])
+        except RecipeError as error:
+            yield path, str(error).removeprefix(f"goal '{goal}': ")
+            continue
+        reason = _unavailable(recipe, key.split("."))
+        if reason:
+            yield path, f"{key} is not available: {reason}; take the goal out"
+
+
+def _unavailable(recipe: Recipe, parts: list[str]) -> str | None:
+    """Why this recipe can never have a figure that other recipes have."""
+    section, of_control = parts[0], any("control" in part for part in parts)
+    compared = "teacher" in parts or any("ratio" in part for part in parts)
+    if section == "artifacts" and parts[1] not in recipe.export.precisions:
+        return f"export.precisions makes no {parts[1]} artifact"
+    if section in ("quality", "retention") and of_control and not recipe.distill.control:
+        return "distill.control is false"
+    if recipe.teacher is None and (section == "retention" or compared):
+        return "the recipe has no teacher"
+    if (
+        recipe.teacher is not None
+        and not recipe.teacher.runnable
+        and section in ("latency", "size")
+        and compared
+    ):
+        return "the teacher is only embeddings"
+    return None

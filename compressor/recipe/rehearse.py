@@ -1,0 +1,91 @@
+"""The small twin of a recipe: every stage and the real architectures, on a handful of drawn scenes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.errors import RecipeError
+from compressor.recipe.data import ScenesData
+from compressor.recipe.recipe import Recipe
+from compressor.recipe.teacher import TrainableTeacher
+from compressor.recipe.training import TrainingBase
+
+STEPS = 2
+BATCH_SIZE = 4
+SUFFIX = "-rehearsal"
+
+
+def refusal_to_rehearse(recipe: Recipe) -> str | None:
+    """Why a recipe cannot be rehearsed, in one sentence, or None where it can."""
+    if recipe.teacher is not None and not recipe.teacher.runnable:
+        return (
+            f"{recipe.name}: cannot be rehearsed, because its teacher is embeddings of the real data and has "
+            "none of the drawn scenes a rehearsal runs on; run it shortened, with distill.epochs=null "
+            "distill.steps=2 data.limit.train=64"
+        )
+    return None
+
+
+def rehearsal(recipe: Recipe) -> Recipe:
+    """The recipe with the same architectures, losses, control, export and goals, but almost nothing to do.
+
+    Data are a few scenes at the student's image size; two steps of four pairs; one evaluation; the shortest
+    benchmark. The name ends in `-rehearsal`, so that it has a run folder of its own. Raises `RecipeError`
+    where `refusal_to_rehearse` has a reason.
+    """
+    reason = refusal_to_rehearse(recipe)
+    if reason is not None:
+        raise RecipeError(reason)
+    small = recipe.model_copy(
+        update={
+            "name": recipe.name[: 100 - len(SUFFIX)] + SUFFIX,
+            "data": _scenes(recipe),
+            "teacher": _teacher(recipe),
+            "distill": _shortened(recipe.distill, STEPS),
+            "export": _with(recipe.export, parity=_with(recipe.export.parity, samples=8)),
+            "evaluate": _with(
+                recipe.evaluate,
+                split="test",
+                bootstrap=min(recipe.evaluate.bootstrap, 50),
+                batch_size=min(recipe.evaluate.batch_size, BATCH_SIZE),
+                examples=min(recipe.evaluate.examples, 4),
+            ),
+            "benchmark": _with(recipe.benchmark, warmup=1, rounds=2, repeats=1, batch_sizes=(1,)),
+        }
+    )
+    return Recipe.model_validate(small.model_dump())
+
+
+def _scenes(recipe: Recipe) -> ScenesData:
+    side = min(max(recipe.student.image.input.size, 32), 512)
+    return ScenesData(kind="scenes", seed=recipe.seed, image_size=side, train=16, val=8, test=12)
+
+
+def _teacher(recipe: Recipe) -> Any:
+    teacher = recipe.teacher
+    if teacher is None:
+        return None
+    teacher = _with(teacher, batch_size=min(teacher.batch_size, BATCH_SIZE))
+    if isinstance(teacher, TrainableTeacher) and teacher.fine_tune is not None:
+        return _with(teacher, fine_tune=_shortened(teacher.fine_tune, 1))
+    return teacher
+
+
+def _shortened(training: TrainingBase, steps: int) -> Any:
+    """The same training for a few steps on the CPU; only a tracker that writes files is kept."""
+    return _with(
+        training,
+        epochs=None,
+        steps=steps,
+        batch_size=BATCH_SIZE,
+        micro_batch_size=None,
+        warmup=0.0,
+        precision="no",
+        evaluate_every=steps,
+        checkpoint_every=steps,
+        trackers=tuple(name for name in training.trackers if name == "tensorboard"),
+    )
+
+
+def _with(section: Any, **changes: Any) -> Any:
+    return section.model_copy(update=changes)
