@@ -95,16 +95,21 @@ def _cpu(root: Path) -> dict[str, Any]:
 
 
 def _quota_cores(root: Path) -> float | None:
-    """Cores' worth of time that the control group allows, None without a limit (cgroup v2, then v1)."""
+    """Cores' worth of time that the control groups allow, the tightest of them; None without a limit."""
     group = root / "sys/fs/cgroup"
-    words = (_read(group / "cpu.max") or "").split()
-    if not words:
-        words = [_read(group / "cpu" / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
-    try:
-        quota, period = (float(word) for word in words)
-    except ValueError:
+    own = (_key_values(root / "proc/self/cgroup", "::").get("0") or "/").strip("/")
+    limits = [_read(folder / "cpu.max") or "" for folder in (group / own, *(group / own).parents)]
+    version_1 = [_read(group / "cpu" / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
+    found = [cores for cores in map(_cores, [*limits, " ".join(version_1)]) if cores is not None]
+    return min(found, default=None)
+
+
+def _cores(limit: str) -> float | None:
+    """`quota period` in microseconds as cores; None for `max` (v2), -1 (v1) and nothing."""
+    words = limit.split()
+    if len(words) != 2 or not all(word.isdigit() for word in words) or int(words[1]) == 0:
         return None
-    return round(quota / period, 2) if quota > 0 and period > 0 else None
+    return round(int(words[0]) / int(words[1]), 2)
 
 
 def _gpus(root: Path) -> list[dict[str, str]]:

@@ -5,9 +5,9 @@ Protocol (VSE++, Karpathy splits): an image query is answered by any of its capt
 one image. An image without captions stands in the gallery but asks nothing.
 
 Ties are ranked pessimistically: everything that scores as high as the right answer counts as if it stood
-before it, so a collapsed model, for which all pairs score the same, finds nothing. Scores are cosines
-summed in float64 and rounded to float32 before they are compared; without the wider sum the order of
-summation inside a matrix product would break such ties at random.
+before it, so a collapsed model, for which all pairs score the same, finds nothing. Cosines are summed in
+float64 and compared at float32's resolution, in steps of 2^-23: without that, the order of summation inside a
+matrix product would break such ties at random.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 
 CUTOFFS = (1, 5, 10)
+RESOLUTION = 2.0**-23
+"""Cosines nearer to each other than float32 can tell apart at 1 are ties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def retrieval(image_embeds: Floats, text_embeds: Floats, text_to_image: Ints, ch
     for rows in _blocks(len(images), chunk):
         first, last = np.searchsorted(owner, [rows.start, rows.stop])
         for columns in _blocks(len(texts), chunk):
-            scores = (images[rows] @ texts[columns].T).astype(np.float32)
+            scores = _in_steps(images[rows] @ texts[columns].T)
             foreign = np.arange(rows.start, rows.stop)[:, None] != owner[columns][None, :]
             text_ahead[columns] += ((scores >= target[columns]) & foreign).sum(axis=0)
             for answers in _blocks(last - first, chunk, offset=first):
@@ -172,13 +174,18 @@ def _unit(embeds: Floats, side: str) -> npt.NDArray[np.float64]:
     return wide / np.where(norm > 0, norm, 1.0)
 
 
+def _in_steps(cosines: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Cosines as whole numbers of `RESOLUTION`, which float32 holds exactly."""
+    return np.rint(cosines / RESOLUTION).astype(np.float32)
+
+
 def _target_scores(
     images: npt.NDArray[np.float64], texts: npt.NDArray[np.float64], owner: npt.NDArray[np.int64], chunk: int
 ) -> npt.NDArray[np.float32]:
-    """Cosine of every caption with its own image (M,)."""
+    """Cosine of every caption with its own image (M,), in steps."""
     target = np.empty(len(texts), np.float32)
     for part in _blocks(len(texts), chunk):
-        target[part] = np.einsum("md,md->m", images[owner[part]], texts[part]).astype(np.float32)
+        target[part] = _in_steps(np.einsum("md,md->m", images[owner[part]], texts[part]))
     return target
 
 
