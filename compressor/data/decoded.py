@@ -158,7 +158,11 @@ def _one_builder(folder: Path) -> Iterator[None]:
     """Hold the operating system's lock beside the folder; it vanishes with its process."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("decoded images: waiting for another process that decodes into %s", folder)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
