@@ -1,0 +1,5 @@
+"""`python -m compressor` is `compressor`."""
+
+from compressor.cli import main
+
+main()

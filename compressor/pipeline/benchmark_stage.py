@@ -1,0 +1,56 @@
+"""Stage `benchmark`: latency of teacher and student, interleaved on the same backend and threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.benchmark.device import device_fingerprint, device_key
+from compressor.files import write_json
+from compressor.pipeline.context import Context
+from compressor.pipeline.stage import Outcome, Stage
+
+
+def about(context: Context) -> str:
+    section = context.recipe.benchmark
+    against = "student against teacher" if context.teacher_runs else "the student alone (its teacher cannot be run)"
+    return f"{against}, {section.threads} thread(s), {section.rounds} interleaved rounds"
+
+
+def inputs(context: Context) -> dict[str, Any]:
+    return {"benchmark": context.recipe.benchmark.model_dump(mode="json"), "device": device_key()}
+
+
+def run(context: Context, key: str) -> Outcome:
+    from compressor.benchmark.latency import compare_latency
+    from compressor.runtime.bundle import Bundle
+
+    section, folder = context.recipe.benchmark, context.folder
+    student = Bundle.open(folder.bundle, precision="fp32", threads=section.threads)
+    models = {"student": student}
+    if context.teacher_runs:
+        models["teacher"] = Bundle.open(folder.bundle_of("teacher"), precision="fp32", threads=section.threads)
+    others = {
+        name: Bundle.open(folder.bundle, precision=name, threads=section.threads)
+        for name, artifact in student.manifest.artifacts.items()
+        if name != "fp32" and artifact.status == "passed"
+    }
+    pairs = context.pairs(context.recipe.evaluate.split)
+    kept = context.recipe.benchmark.batch_sizes
+    rows = range(min(len(pairs.rows), max(kept)))
+    images = [pairs.image(i) for i in rows]
+    texts = [caption for i in rows for caption in pairs.rows[i].captions]
+    comparison = compare_latency(models, images, texts, section, context.progress("timing"), artifacts=others)
+    facts = {
+        "latency": comparison.latency.model_dump(mode="json"),
+        "artifacts": comparison.artifacts,
+        "device": device_fingerprint(),
+    }
+    write_json(folder.benchmark, facts)
+    pair = comparison.latency.pair
+    shown = [f"{role} {timing.p50_ms:.2f} ms" for role, timing in (("teacher", pair.teacher), ("student", pair.student)) if timing]
+    ratio = comparison.latency.p50_ratio
+    summary = "one image and one text: " + ", ".join(shown) + (f", ratio {ratio:.3f}" if ratio is not None else "")
+    return Outcome([folder.benchmark], summary, {})
+
+
+STAGE = Stage("benchmark", ("export",), about, inputs, run)

@@ -1,0 +1,57 @@
+"""Stage `cache`: pictures decoded once, the teacher run once over every view that training will show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.files import hash_json, write_json
+from compressor.pipeline.context import Context
+from compressor.pipeline.stage import Outcome, Stage
+
+
+def about(context: Context) -> str:
+    if context.stores_signals:
+        return "decode the pictures once, run the teacher once over every training view"
+    return "decode the pictures once"
+
+
+def inputs(context: Context) -> dict[str, Any]:
+    recipe = context.recipe
+    return {
+        "train": context.pairs("train").fingerprint,
+        "val": context.pairs(context.validation_split).fingerprint,
+        "data": {"max_bad_fraction": recipe.data.max_bad_fraction},
+        "size": recipe.student.image.input.size,
+        "signals": recipe.distill.signals,
+        "augmentation": recipe.distill.augmentation.model_dump(mode="json"),
+        "views": context.views if context.stores_signals else 0,
+        "seed": recipe.seed,
+    }
+
+
+def run(context: Context, key: str) -> Outcome:
+    train, val = context.decoded("train"), context.decoded(context.validation_split)
+    facts: dict[str, Any] = {
+        "train": _counts(context, "train", train.kept),
+        context.validation_split: _counts(context, context.validation_split, val.kept),
+    }
+    summary = f"{len(train.kept)} training and {len(val.kept)} validation pictures"
+    if context.stores_signals:
+        store = context.build_store()
+        facts["store"] = {"images": store.image_rows, "texts": store.text_rows, "bytes": store.bytes}
+        summary += f", {store.image_rows} + {store.text_rows} teacher embeddings"
+    record = context.folder.root / "cache.json"
+    write_json(record, facts | {"pixels": hash_json([train.digest(k) for k in range(len(train.kept))])})
+    return Outcome([record], summary, facts)
+
+
+def _counts(context: Context, split: Any, kept: list[int]) -> dict[str, int]:
+    rows = context.pairs(split).rows
+    return {
+        "images": len(kept),
+        "captions": sum(len(rows[i].captions) for i in kept),
+        "bad_images": len(rows) - len(kept),
+    }
+
+
+STAGE = Stage("cache", ("teacher",), about, inputs, run)

@@ -1,0 +1,205 @@
+"""What the stages of one run share, made at first use: data, teacher, student, signals.
+
+A stage that is skipped therefore loads nothing: a rerun of a finished run never imports torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from compressor.data import open_pairs
+from compressor.data.pairs import PairSet
+from compressor.errors import MissingResourceError
+from compressor.files import hash_json
+from compressor.pipeline.folder import RunFolder
+from compressor.pipeline.progress import Reporter
+from compressor.recipe import Recipe
+from compressor.recipe.data import Split
+
+if TYPE_CHECKING:
+    from compressor.data.decoded import DecodedImages
+    from compressor.data.loader import TrainingSet
+    from compressor.distill.signals import Signals
+    from compressor.distill.store import TeacherStore
+    from compressor.preprocess.preprocessor import Preprocessor
+    from compressor.students.encoder import Model
+    from compressor.teachers.embeddings import StoredEmbeddings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Context:
+    """One run at work."""
+
+    recipe: Recipe
+    folder: RunFolder
+    reporter: Reporter
+    rehearsal: bool = False
+    _pairs: dict[Split, PairSet] = field(default_factory=dict)
+    _decoded: dict[Split, DecodedImages] = field(default_factory=dict)
+
+    def pairs(self, split: Split) -> PairSet:
+        """The rows of a split, opened once."""
+        if split not in self._pairs:
+            self._pairs[split] = open_pairs(self.recipe.data, split, seed=self.recipe.seed)
+        return self._pairs[split]
+
+    def progress(self, label: str) -> Callable[[int, int], None]:
+        """A callback `(done, total)` for long work."""
+        return lambda done, total: self.reporter.work(label, done, total)
+
+    def decoded(self, split: Split) -> DecodedImages:
+        """Decoded pictures of a split, from the cache that all runs beside this one share."""
+        if split not in self._decoded:
+            from compressor.data.decoded import DecodedImages
+
+            pairs, data = self.pairs(split), self.recipe.data
+            side = self.decoded_side
+            images = DecodedImages.build(
+                pairs,
+                side,
+                self.folder.cache / "decoded" / hash_json({"pairs": pairs.fingerprint, "side": side}),
+                data.max_bad_fraction,
+                data.decoded_cache_gb,
+                self.progress(f"decoding {split}"),
+            )
+            bad = len(pairs.rows) - len(images.kept)
+            if bad:
+                self.reporter.note(f"{bad} of {len(pairs.rows)} {split} images are unusable and skipped; see the log")
+            self._decoded[split] = images
+        return self._decoded[split]
+
+    @property
+    def decoded_side(self) -> int:
+        """Short side of decoded pictures: as large as the larger of student and teacher needs."""
+        teacher = self.teacher_model.preprocessor.image.size if self.teacher_runs else 0
+        return max(self.recipe.student.image.input.size, teacher)
+
+    @property
+    def teacher_runs(self) -> bool:
+        """True when there is a teacher that can be run, not only its embeddings."""
+        return self.recipe.teacher is not None and self.recipe.teacher.runnable
+
+    @cached_property
+    def teacher_model(self) -> Model:
+        """The frozen teacher, with the weights of its fine-tuning where the recipe asks for one."""
+        from compressor.teachers.load import load_teacher, missing_resources
+
+        section = self.recipe.teacher
+        assert section is not None and section.runnable
+        missing = [] if self.rehearsal else missing_resources(section)
+        if missing:
+            raise MissingResourceError(" ".join(missing))
+        model = load_teacher(section, rehearse=self.rehearsal)
+        tuned = self.folder.teacher / "model.safetensors"
+        if getattr(section, "fine_tune", None) is not None and tuned.is_file():
+            from compressor.pipeline.fine_tuning import with_weights
+
+            model = with_weights(model, tuned)
+        return model
+
+    @cached_property
+    def stored_embeddings(self) -> StoredEmbeddings:
+        """Embeddings of a teacher that is not here, matched to the recipe's rows."""
+        from compressor.recipe.teacher import EmbeddingsTeacher
+        from compressor.teachers.embeddings import StoredEmbeddings
+
+        section = self.recipe.teacher
+        assert isinstance(section, EmbeddingsTeacher)
+        splits: tuple[Split, ...] = ("train", self.validation_split, self.recipe.evaluate.split)
+        rows = [row for split in dict.fromkeys(splits) for row in self.pairs(split).rows]
+        return StoredEmbeddings.open(section, rows)
+
+    @property
+    def validation_split(self) -> Split:
+        """Where the best checkpoint is chosen. Never the test split."""
+        return "val"
+
+    @cached_property
+    def student_preprocessor(self) -> Preprocessor:
+        """Preprocessing of the student; a tokeniser to be trained is trained on the training captions, once."""
+        from compressor.preprocess.preprocessor import Preprocessor
+        from compressor.preprocess.spec import ImageSpec
+        from compressor.students.build import build_tokenizer
+
+        section = self.recipe.student
+        captions = (caption for row in self.pairs("train").rows for caption in row.captions)
+        tokenizer, text = build_tokenizer(section.tokenizer, captions, section.text.context_length)
+        return Preprocessor(ImageSpec(**section.image.input.model_dump()), text, tokenizer)
+
+    def training_set(self, *, live: bool) -> TrainingSet:
+        """Training rows with the student's geometry and tokens, and the teacher's too when it runs at every step."""
+        from compressor.data.loader import TrainingSet
+
+        return TrainingSet(
+            self.pairs("train"),
+            self.decoded("train"),
+            self.student_preprocessor,
+            self.recipe.distill.augmentation,
+            self.recipe.seed,
+            self.teacher_model.preprocessor if live else None,
+        )
+
+    @property
+    def stores_signals(self) -> bool:
+        """True when the teacher runs once, before training, and its embeddings are kept."""
+        return self.teacher_runs and self.recipe.distill.signals == "stored"
+
+    @property
+    def teacher_label(self) -> str:
+        """What a person calls the teacher."""
+        section = self.recipe.teacher
+        return str(getattr(section, "name", None) or getattr(section, "path", None) or "none")
+
+    @property
+    def views(self) -> list[int]:
+        """Every augmented view that training will show: one per epoch unless the recipe bounds them."""
+        section = self.recipe.distill
+        if not section.augmentation.active:
+            return [0]
+        steps_per_epoch = max(1, len(self.pairs("train").rows) // section.batch_size)
+        epochs = section.epochs or math.ceil((section.steps or 1) / steps_per_epoch)
+        return list(range(min(epochs, section.augmentation.views or epochs)))
+
+    def build_store(self) -> TeacherStore:
+        """The teacher's embeddings of every training view and caption; builds what is missing."""
+        from compressor.distill.store import TeacherStore
+
+        assert self.recipe.teacher is not None
+        return TeacherStore.build(
+            self.folder.cache / "store",
+            self.teacher_model,
+            self.training_set(live=False),
+            self.views,
+            self.recipe.teacher.batch_size,
+            self.progress("running the teacher"),
+        )
+
+    def signals(self) -> Signals:
+        """The teacher's side of the losses: stored, live, or embeddings from elsewhere."""
+        from compressor.distill.signals import EmbeddingSignals, LiveSignals, StoredSignals
+
+        if not self.teacher_runs:
+            return EmbeddingSignals(self.stored_embeddings, self.training_set(live=False))
+        if self.recipe.distill.signals == "live":
+            return LiveSignals(self.teacher_model, self.training_set(live=True))
+        return StoredSignals(self.build_store(), self.training_set(live=False))
+
+    def lineage(self) -> dict[str, Any]:
+        """Where a model came from: recipe, data, teacher, seed, versions. No times, so that bundles are reproducible."""
+        from compressor.pipeline.keys import versions
+
+        return {
+            "recipe": self.recipe.name,
+            "recipe_hash": hash_json(self.recipe.model_dump(mode="json")),
+            "seed": self.recipe.seed,
+            "data": self.pairs("train").fingerprint,
+            "versions": versions("export"),
+        }
+

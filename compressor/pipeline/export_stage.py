@@ -1,0 +1,86 @@
+"""Stage `export`: bundles of the student, of its control and of the teacher, each behind the parity gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compressor.pipeline.context import Context
+from compressor.pipeline.distill_stage import roles
+from compressor.pipeline.stage import Outcome, Stage
+from compressor.runtime.schema import BundleManifest
+
+if TYPE_CHECKING:
+    from compressor.students.encoder import Model
+
+
+def about(context: Context) -> str:
+    names = [*roles(context), *(["teacher"] if context.teacher_runs else [])]
+    return f"{', '.join(names)} to ONNX ({', '.join(context.recipe.export.precisions)}), each checked against PyTorch"
+
+
+def inputs(context: Context) -> dict[str, Any]:
+    return {
+        "export": context.recipe.export.model_dump(mode="json"),
+        "val": context.pairs(context.validation_split).fingerprint,
+    }
+
+
+def run(context: Context, key: str) -> Outcome:
+    from compressor.students.checkpoint import load_checkpoint
+
+    outputs: list[Path] = []
+    facts: dict[str, Any] = {}
+    done: list[str] = []
+    for role in roles(context):
+        folder = context.folder.checkpoint if role == "student" else context.folder.root / role / "checkpoint"
+        manifest = _export(context, load_checkpoint(folder), role, outputs)
+        facts[role] = _facts(manifest)
+        done.append(_summary(role, manifest))
+    if context.teacher_runs:
+        manifest = _export(context, context.teacher_model, "teacher", outputs)
+        facts["teacher"] = _facts(manifest)
+        done.append(_summary("teacher", manifest))
+    return Outcome(outputs, "; ".join(done), facts)
+
+
+def _export(context: Context, model: Model, role: str, outputs: list[Path]) -> BundleManifest:
+    """One bundle. Only the student gets every precision: the others are there to be compared with at fp32."""
+    from compressor.export.bundle_writer import write_bundle
+    from compressor.export.parity import ParitySamples
+
+    section = context.recipe.export
+    if role != "student":
+        section = section.model_copy(update={"precisions": ("fp32",), "default": "fp32"})
+    context.reporter.work(f"exporting the {role}", 0, 1)
+    samples = ParitySamples.of_pairs(
+        context.pairs(context.validation_split),
+        context.decoded(context.validation_split).kept,
+        model.preprocessor,
+        section.parity.samples,
+    )
+    target = context.folder.bundle_of(role)
+    manifest = write_bundle(
+        model,
+        target,
+        section,
+        role=role,
+        samples=samples,
+        lineage=context.lineage(),
+        judge_quality=not context.rehearsal,
+    )
+    context.reporter.work(f"exporting the {role}", 1, 1)
+    outputs.append(target)
+    return manifest
+
+
+def _facts(manifest: BundleManifest) -> dict[str, Any]:
+    return {"default": manifest.default_precision, "parameters": manifest.parameters}
+
+
+def _summary(role: str, manifest: BundleManifest) -> str:
+    parts = [f"{name} {artifact.status}" for name, artifact in manifest.artifacts.items()]
+    return f"{role} {manifest.parameters['total'] / 1e6:.2f} M parameters, {', '.join(parts)}"
+
+
+STAGE = Stage("export", ("teacher", "cache", "distill"), about, inputs, run)

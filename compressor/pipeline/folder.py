@@ -1,0 +1,112 @@
+"""The run folder: its layout, its lock, and the record of which stage finished with which inputs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import CompressorError, RunLockedError
+from compressor.files import read_json, sha256_file, write_json
+
+STATE_VERSION = 1
+
+
+class RunFolder:
+    """`runs/<name>/`: every path that a stage writes, and `state.json`, the record of what is done.
+
+    `cache` is shared by all runs beside this one: what lies there is keyed by content, so that an ablation, another
+    seed or the control student never decodes a picture or runs the teacher twice.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cache = root.parent / ".cache"
+        self.state_file = root / "state.json"
+        self.teacher = root / "teacher"
+        self.training = root / "training"
+        self.checkpoint = root / "checkpoint"
+        self.bundle = root / "bundle"
+        self.evaluation = root / "evaluation.json"
+        self.benchmark = root / "benchmark.json"
+        self.results = root / "results.json"
+        self.log = root / "run.log"
+
+    def bundle_of(self, role: str) -> Path:
+        """The student's bundle is the product; the others are kept for comparison."""
+        return self.bundle if role == "student" else self.root / role / "bundle"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this folder alone; a second run is refused with the number of the process that has it.
+
+        The lock is the operating system's (flock): it vanishes with its process, so a killed run leaves nothing behind.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                owner = handle.read().strip() or "unknown"
+                raise RunLockedError(
+                    f"{self.root} is in use by process {owner}; wait for it, or run under another name "
+                    "(add `name=...` to the command)"
+                ) from None
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+
+    def record(self, stage: str) -> dict[str, Any] | None:
+        """What `state.json` says of a stage; None when it never finished or the file cannot be trusted."""
+        try:
+            state = read_json(self.state_file)
+        except (OSError, CompressorError):
+            return None
+        if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
+            return None
+        entry = state.get("stages", {}).get(stage)
+        return entry if isinstance(entry, dict) else None
+
+    def finished(self, stage: str, key: str) -> bool:
+        """True when the stage ran with these inputs and everything it wrote still stands."""
+        entry = self.record(stage)
+        if entry is None or entry.get("key") != key:
+            return False
+        return all(self._stands(path, facts) for path, facts in entry.get("outputs", {}).items())
+
+    def _stands(self, path: str, facts: dict[str, Any]) -> bool:
+        file = self.root / path
+        return file.is_file() and file.stat().st_size == facts["bytes"] and sha256_file(file) == facts["sha256"]
+
+    def finish(self, stage: str, key: str, outputs: list[Path], seconds: float, facts: dict[str, Any]) -> None:
+        """Record a finished stage with the hashes of its outputs (folders: every file in them)."""
+        files = [f for path in outputs for f in (sorted(path.rglob("*")) if path.is_dir() else [path]) if f.is_file()]
+        entry = {
+            "key": key,
+            "seconds": round(seconds, 3),
+            "facts": facts,
+            "outputs": {
+                str(f.relative_to(self.root)): {"bytes": f.stat().st_size, "sha256": sha256_file(f)} for f in files
+            },
+        }
+        stages = self._stages()
+        stages[stage] = entry
+        write_json(self.state_file, {"version": STATE_VERSION, "stages": stages})
+
+    def forget(self, stage: str) -> None:
+        """Drop the record of a stage, so that it runs again."""
+        stages = self._stages()
+        if stages.pop(stage, None) is not None:
+            write_json(self.state_file, {"version": STATE_VERSION, "stages": stages})
+
+    def _stages(self) -> dict[str, Any]:
+        try:
+            state = read_json(self.state_file)
+        except (OSError, CompressorError):
+            return {}
+        return state.get("stages", {}) if isinstance(state, dict) and state.get("version") == STATE_VERSION else {}

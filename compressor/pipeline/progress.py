@@ -1,0 +1,163 @@
+"""What a person or a script sees while a run works."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Reporter(Protocol):
+    """Told of every stage and of every step of long work. Implementations only show; they decide nothing."""
+
+    def stage(self, number: int, total: int, name: str, about: str) -> None: ...
+
+    def skipped(self, number: int, total: int, name: str, reason: str) -> None: ...
+
+    def work(self, label: str, done: int, total: int, detail: str = "") -> None: ...
+
+    def finished(self, name: str, seconds: float, summary: str) -> None: ...
+
+    def note(self, message: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class RichReporter:
+    """For a terminal: one line per finished stage, a live bar with an estimate for the work at hand."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def stage(self, number: int, total: int, name: str, about: str) -> None:
+        self._stop()
+        self.console.print(f"[bold]\\[{number}/{total}] {name}[/]  {about}", highlight=False)
+
+    def skipped(self, number: int, total: int, name: str, reason: str) -> None:
+        self._stop()
+        self.console.print(f"[dim]\\[{number}/{total}] {name}  skipped: {reason}[/]", highlight=False)
+
+    def work(self, label: str, done: int, total: int, detail: str = "") -> None:
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("      {task.description}"),
+                BarColumn(bar_width=28),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("[dim]{task.fields[detail]}"),
+                console=self.console,
+                transient=True,
+            )
+            self._progress.start()
+        if label not in self._tasks:
+            for task in self._tasks.values():
+                self._progress.update(task, visible=False)
+            self._tasks[label] = self._progress.add_task(label, total=total, detail=detail)
+        self._progress.update(self._tasks[label], completed=done, total=total, detail=detail, visible=True)
+
+    def finished(self, name: str, seconds: float, summary: str) -> None:
+        self._stop()
+        self.console.print(f"      [green]done[/] in {seconds:.1f} s  {summary}", highlight=False)
+
+    def note(self, message: str) -> None:
+        self.console.print(f"      [yellow]note[/] {message}", highlight=False)
+
+    def close(self) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress, self._tasks = None, {}
+
+
+class PlainReporter:
+    """For a log file or a pipe: a line when a stage starts or ends, and one every few seconds of long work."""
+
+    def __init__(self, console: Console, interval: float = 5.0) -> None:
+        self.console = console
+        self.interval = interval
+        self._label = ""
+        self._started = self._last = 0.0
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def stage(self, number: int, total: int, name: str, about: str) -> None:
+        self._line(f"[{number}/{total}] {name}: {about}")
+
+    def skipped(self, number: int, total: int, name: str, reason: str) -> None:
+        self._line(f"[{number}/{total}] {name}: skipped, {reason}")
+
+    def work(self, label: str, done: int, total: int, detail: str = "") -> None:
+        now = time.monotonic()
+        if label != self._label:
+            self._label, self._started, self._last = label, now, now
+        if now - self._last < self.interval and done < total:
+            return
+        self._last = now
+        left = f", {(now - self._started) / done * (total - done):.0f} s left" if 0 < done < total else ""
+        self._line(f"      {label} {done}/{total}{left}{'  ' + detail if detail else ''}")
+
+    def finished(self, name: str, seconds: float, summary: str) -> None:
+        self._line(f"      done in {seconds:.1f} s  {summary}")
+
+    def note(self, message: str) -> None:
+        self._line(f"      note: {message}")
+
+    def close(self) -> None:
+        pass
+
+
+class JsonReporter:
+    """For a program: one JSON object a line on standard error."""
+
+    def _emit(self, event: str, **facts: Any) -> None:
+        sys.stderr.write(json.dumps({"event": event, **facts}) + "\n")
+        sys.stderr.flush()
+
+    def stage(self, number: int, total: int, name: str, about: str) -> None:
+        self._emit("stage", number=number, total=total, name=name, about=about)
+
+    def skipped(self, number: int, total: int, name: str, reason: str) -> None:
+        self._emit("skipped", number=number, total=total, name=name, reason=reason)
+
+    def work(self, label: str, done: int, total: int, detail: str = "") -> None:
+        self._emit("work", label=label, done=done, total=total, detail=detail)
+
+    def finished(self, name: str, seconds: float, summary: str) -> None:
+        self._emit("finished", name=name, seconds=round(seconds, 3), summary=summary)
+
+    def note(self, message: str) -> None:
+        self._emit("note", message=message)
+
+    def close(self) -> None:
+        pass
+
+
+class QuietReporter:
+    """Says nothing; errors still reach standard error."""
+
+    def stage(self, number: int, total: int, name: str, about: str) -> None:
+        pass
+
+    def skipped(self, number: int, total: int, name: str, reason: str) -> None:
+        pass
+
+    def work(self, label: str, done: int, total: int, detail: str = "") -> None:
+        pass
+
+    def finished(self, name: str, seconds: float, summary: str) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

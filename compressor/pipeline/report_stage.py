@@ -1,0 +1,156 @@
+"""Stage `report`: every figure of the run in one results.json, judged against the goals, and told to people."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from compressor import __version__
+from compressor.files import read_json, write_json
+from compressor.pipeline.context import Context
+from compressor.pipeline.distill_stage import roles
+from compressor.pipeline.keys import versions
+from compressor.pipeline.stage import Outcome, Stage
+from compressor.report.results import Results
+from compressor.runtime.schema import BundleManifest
+
+EARLIER = ("teacher", "cache", "distill", "export", "evaluate", "benchmark")
+
+
+def about(context: Context) -> str:
+    return "results.json, report.html, report.md, model card"
+
+
+def inputs(context: Context) -> dict[str, Any]:
+    return {"recipe": context.recipe.model_dump(mode="json"), "rehearsal": context.rehearsal}
+
+
+def run(context: Context, key: str) -> Outcome:
+    from compressor.report.goals import judge
+    from compressor.report.write import write_report
+
+    results = assemble(context)
+    results = results.model_copy(update={"goals": judge(context.recipe.goals, results)})
+    write_json(context.folder.results, results.model_dump(mode="json"))
+    curves = {role: _curve(context, role) for role in roles(context)}
+    files = write_report(context.folder.root, results, curves)
+    verdicts = [goal.verdict for goal in results.goals]
+    counted = ", ".join(f"{verdicts.count(v)} {v}" for v in ("met", "missed", "not judged") if v in verdicts)
+    return Outcome([context.folder.results, *files], f"goals: {counted or 'none'}; {context.folder.root / 'report.html'}")
+
+
+def assemble(context: Context) -> Results:
+    """Results without goals, from what the earlier stages recorded."""
+    folder = context.folder
+    records = {stage: folder.record(stage) or {} for stage in EARLIER}
+    evaluation, benchmark = read_json(folder.evaluation), read_json(folder.benchmark)
+    manifests = _manifests(context)
+    training = {role: facts for role, facts in records["distill"]["facts"].items() if isinstance(facts, dict)}
+    if "fine_tuning" in records["teacher"]["facts"]:
+        training["teacher"] = records["teacher"]["facts"]["fine_tuning"]
+    data = {k: v for k, v in records["cache"]["facts"].items() if k != "store"}
+    return Results(
+        name=context.recipe.name,
+        rehearsal=context.rehearsal,
+        recipe=context.recipe.model_dump(mode="json"),
+        lineage=_lineage(context, records),
+        device=benchmark["device"],
+        quality=evaluation["quality"],
+        retention=evaluation["retention"],
+        latency=benchmark["latency"],
+        size=_sizes(manifests),
+        artifacts=_artifacts(manifests["student"], benchmark["artifacts"]),
+        training=training,
+        data={**data, **evaluation["data"]},
+        stages={stage: {"seconds": record["seconds"]} for stage, record in records.items()},
+        examples=evaluation["examples"],
+    )
+
+
+def _manifests(context: Context) -> dict[str, BundleManifest]:
+    names = ["student", *(["teacher"] if context.teacher_runs else [])]
+    return {
+        role: BundleManifest.model_validate(read_json(context.folder.bundle_of(role) / "bundle.json")) for role in names
+    }
+
+
+def _sizes(manifests: dict[str, BundleManifest]) -> dict[str, Any]:
+    """Sizes at fp32, so that the ratio compares like with like."""
+    sizes: dict[str, Any] = {}
+    for role, manifest in manifests.items():
+        towers = [manifest.artifacts["fp32"].image, manifest.artifacts["fp32"].text]
+        sizes[role] = {
+            "parameters": manifest.parameters["total"],
+            "image_parameters": manifest.parameters["image"],
+            "text_parameters": manifest.parameters["text"],
+            "bytes": sum(t.file.bytes + (t.external_data.bytes if t.external_data else 0) for t in towers),
+        }
+    if "teacher" in sizes:
+        for figure, name in (("parameters", "parameter_ratio"), ("bytes", "bytes_ratio")):
+            sizes[name] = sizes["student"][figure] / sizes["teacher"][figure]
+    return sizes
+
+
+def _artifacts(manifest: BundleManifest, timings: dict[str, Any]) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for name, artifact in manifest.artifacts.items():
+        timed = timings.get(name, {})
+        towers = {
+            tower: {
+                "cosine": entry.cosine,
+                "worst_cosine": entry.worst_cosine,
+                "p50_ms": timed.get(tower),
+                "bytes": entry.file.bytes + (entry.external_data.bytes if entry.external_data else 0),
+                "status": entry.status,
+                "reason": entry.reason,
+            }
+            for tower, entry in (("image", artifact.image), ("text", artifact.text))
+        }
+        figures[name] = {
+            **towers,
+            "recall_delta": artifact.recall_delta,
+            "status": artifact.status,
+            "reason": artifact.reason,
+            "slower_than_fp32": bool(timed.get("slower_than_fp32", False)),
+        }
+    return figures
+
+
+def _lineage(context: Context, records: dict[str, Any]) -> dict[str, Any]:
+    libraries: dict[str, str] = {}
+    for stage in EARLIER:
+        libraries |= versions(stage)
+    return {
+        "compressor": __version__,
+        "git_revision": _git_revision(),
+        "seed": context.recipe.seed,
+        "teacher": records["teacher"]["facts"],
+        "stage_keys": {stage: record.get("key") for stage, record in records.items()},
+        "versions": libraries,
+    }
+
+
+def _git_revision() -> str | None:
+    """Revision of the source checkout this runs from; None for an installed wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def _curve(context: Context, role: str) -> list[dict[str, Any]]:
+    """Metrics of a training, a mapping per recorded step."""
+    record = context.folder.record("distill") or {}
+    file = context.folder.root / record["facts"][role]["curve"]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+STAGE = Stage("report", EARLIER, about, inputs, run)

@@ -1,0 +1,146 @@
+"""The chain of stages over one run folder: skip what is done, run what is not, record both."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import CompressorError, RecipeError
+from compressor.pipeline.context import Context
+from compressor.pipeline.folder import RunFolder
+from compressor.pipeline.keys import stage_key
+from compressor.pipeline.progress import QuietReporter, Reporter
+from compressor.pipeline.stages import STAGES, Stage
+from compressor.recipe import Recipe
+from compressor.recipe.rehearse import rehearsal
+from compressor.report.results import Results
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much of the chain to run."""
+
+    start: str | None = None
+    """Run this stage and all after it anew, whatever is recorded."""
+    until: str | None = None
+    """Stop after this stage."""
+    force: bool = False
+    """Run every stage anew."""
+    rehearse: bool = False
+
+
+@dataclass(frozen=True)
+class StageState:
+    """One line of a plan."""
+
+    stage: Stage
+    key: str | None
+    done: bool
+
+
+def stage_names() -> list[str]:
+    """The chain, in order."""
+    return [stage.name for stage in STAGES]
+
+
+def open_context(recipe: Recipe, runs: Path, reporter: Reporter, rehearse: bool = False) -> Context:
+    """A context over `runs/<name>`; a rehearsal has a folder of its own."""
+    effective = rehearsal(recipe) if rehearse else recipe
+    return Context(effective, RunFolder(runs / effective.name), reporter, rehearse)
+
+
+def walk(context: Context, options: Options = Options()) -> Iterator[StageState]:
+    """Stages with their keys as far as they can be known; a stage after one that must run has no key yet."""
+    upstream: dict[str, Any] = {}
+    fresh = options.force
+    for stage in STAGES:
+        fresh = fresh or stage.name == options.start
+        needed = {name: upstream[name] for name in stage.needs}
+        known = not any(value is None for value in needed.values())
+        key = stage_key(stage.name, stage.inputs(context), needed) if known else None
+        done = key is not None and not fresh and context.folder.finished(stage.name, key)
+        yield StageState(stage, key, done)
+        record = context.folder.record(stage.name)
+        upstream[stage.name] = record["outputs"] if record and record.get("key") == key else None
+
+
+def run(
+    recipe: Recipe,
+    runs: Path | str = "runs",
+    *,
+    options: Options = Options(),
+    reporter: Reporter | None = None,
+) -> Results | None:
+    """Run a recipe over `runs/<name>/` and give its results (None when `until` stops before the report).
+
+    Raises a `CompressorError` subclass for everything a user can cause. What was finished before an error, a kill or
+    Ctrl-C is kept, and the next call continues there.
+    """
+    for name in (options.start, options.until):
+        if name is not None and name not in stage_names():
+            raise RecipeError(f"there is no stage '{name}'; the stages are {', '.join(stage_names())}")
+    context = open_context(recipe, Path(runs), reporter or QuietReporter(), options.rehearse)
+    with context.folder.locked(), _logged(context.folder):
+        try:
+            return _run(context, options)
+        finally:
+            context.reporter.close()
+
+
+def _run(context: Context, options: Options) -> Results | None:
+    total = len(STAGES)
+    for number, state in enumerate(walk(context, options), start=1):
+        stage, key = state.stage, state.key
+        assert key is not None  # every stage before this one has been recorded
+        if state.done:
+            reason = "done before with the same inputs"
+            context.reporter.skipped(number, total, stage.name, reason)
+            log.info("%s: skipped, %s", stage.name, reason)
+        else:
+            _run_stage(context, stage, key, number, total)
+        if stage.name == options.until:
+            return None
+    return Results.model_validate_json(context.folder.results.read_text(encoding="utf-8"))
+
+
+def _run_stage(context: Context, stage: Stage, key: str, number: int, total: int) -> None:
+    context.reporter.stage(number, total, stage.name, stage.about(context))
+    log.info("%s: started, key %s", stage.name, key)
+    context.folder.forget(stage.name)
+    started = time.monotonic()
+    try:
+        outcome = stage.run(context, key)
+    except CompressorError as error:
+        log.error("%s: %s", stage.name, error)
+        raise
+    except OSError as error:
+        log.exception("%s failed", stage.name)
+        raise CompressorError(f"{stage.name}: {error.strerror or error} ({error.filename or 'no file named'})") from error
+    seconds = time.monotonic() - started
+    context.folder.finish(stage.name, key, outcome.outputs, seconds, outcome.facts)
+    context.reporter.finished(stage.name, seconds, outcome.summary)
+    log.info("%s: finished in %.1f s, %s", stage.name, seconds, outcome.summary)
+
+
+@contextmanager
+def _logged(folder: RunFolder) -> Iterator[None]:
+    """Everything the project logs while a run works goes to `run.log` as well."""
+    handler = logging.FileHandler(folder.log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("compressor")
+    logger.addHandler(handler)
+    previous = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(previous)
+        handler.close()
