@@ -102,7 +102,7 @@ def describe(annotation: Any, field: FieldInfo | None = None) -> str:
                 words[-1] += f", {meaning} {_number(getattr(bound, kind.__name__.lower()))}"
     if any(part is NoneType for part in alternatives(annotation)):
         words.append("null")
-    return " or ".join(words)
+    return (", or " if any("," in word for word in words) else " or ").join(words)
 
 
 def _member_words(members: list[Any]) -> Iterator[str]:

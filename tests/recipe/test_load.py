@@ -245,7 +245,7 @@ def test_another_kind_on_the_command_line_drops_what_the_file_says(load: Load, o
         ("name=!!str x", "command line: name: the YAML tag"),
         (
             "distill.epochs=many",
-            "command line: distill.epochs: is 'many'; allowed: a whole number, at least 1 or null",
+            "command line: distill.epochs: is 'many'; allowed: a whole number, at least 1, or null",
         ),
         (".".join("a" * 5000) + "=1", "command line: 'a.a.a."),
         ("distill.steps=1\0", "command line: distill.steps: not valid YAML: it holds a control character"),
