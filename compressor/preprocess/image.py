@@ -43,7 +43,7 @@ def decode_image(data: bytes | Image.Image, max_pixels: int = 100_000_000) -> Im
 
     EXIF rotation is applied, transparency is laid on white, CMYK, palette, grey and 16-bit pictures are
     converted (16 bits are scaled, not clipped; 32-bit integers and floats are stretched from their smallest
-    to their largest value). Formats other than `FORMATS` are refused, and the number of pixels is checked from
+    to their largest value). Formats other than `FORMATS` are refused. The number of pixels is checked from
     the header before anything is decoded.
 
     Raises:

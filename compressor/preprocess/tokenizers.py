@@ -178,11 +178,11 @@ def _fix_length(
     pipeline.no_padding()
     pipeline.no_truncation()
     empty = pipeline.encode("").ids
+    eos_id = empty[-1] if empty and pipeline.encode("a").ids[-1] == empty[-1] else None
     if context_length <= len(empty):
         raise ModelError(f"a context of {context_length} tokens has no room beside {len(empty)} special ones")
     pipeline.enable_truncation(max_length=context_length)
     pipeline.enable_padding(length=context_length, pad_id=pad_id, pad_token=pad_token)
-    eos_id = empty[-1] if empty and pipeline.encode("a").ids[-1] == empty[-1] else None
     return Tokenizer(pipeline), TextSpec(
         context_length=context_length, clean=clean, pad_id=pad_id, eos_id=eos_id
     )
