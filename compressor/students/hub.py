@@ -63,8 +63,8 @@ def missing_on_hub(repository: str, required: Sequence[str]) -> str | None:
     state = "switched off by HF_HUB_OFFLINE" if hub_offline() else "not reachable from here"
     return (
         f"'{repository}' is not on this machine ({', '.join(absent)} looked for in {cache_folder()}) and "
-        f"the hub is {state}: run `hf download {repository}` on a machine with internet and copy its cache, or give "
-        "a local folder."
+        f"the hub is {state}: run `hf download {repository}` on a machine with internet and copy its cache, "
+        "or give a local folder."
     )
 
 

@@ -17,7 +17,7 @@ from compressor.students.hub import fetch_repository
 from compressor.students.text_transformer import Pool, pool_tokens, token_mask
 from compressor.students.weights import load_weights, read_weights
 
-_VOLATILE = ("transformers_version", "architectures", "_name_or_path", "dtype", "torch_dtype", "auto_map")
+VOLATILE_KEYS = ("transformers_version", "architectures", "_name_or_path", "dtype", "torch_dtype", "auto_map")
 _FILES = ("config.json", "model.safetensors|model.safetensors.index.json")
 
 
@@ -61,7 +61,7 @@ def build_image_tower(section: TransformersImageTower, *, weights: bool = True) 
     """The vision tower of a recipe. Raises as `build_timm_tower` does."""
     config = image_config(section)
     if weights and section.path is not None:
-        model = _part(_from_folder(section.path), "vision_model")
+        model = _part(load_folder(section.path), "vision_model")
     else:
         model = _from_config(config)
     if weights and section.weights is not None:
@@ -74,7 +74,7 @@ def build_text_tower(
 ) -> TransformersText:
     """The pretrained text tower of a recipe. Raises as `build_image_tower`, and for a small vocabulary."""
     if weights and not section.config:
-        model = _part(_from_folder(_folder(section)), "text_model")
+        model = _part(load_folder(_folder(section)), "text_model")
     else:
         model = _from_config(text_config(section))
     if getattr(model, "pooler", None) is not None:
@@ -94,7 +94,7 @@ def image_config(section: TransformersImageTower) -> PreTrainedConfig:
     if (section.path is None) == (not section.config):
         raise ModelError("student.image needs exactly one of path (a folder) and config (with model_type)")
     if section.path is not None:
-        config = _read_config(section.path)
+        config = read_config(section.path)
         config = getattr(config, "vision_config", config)
     else:
         config = make_config({"image_size": section.input.size, **section.config}, optional=("image_size",))
@@ -109,7 +109,7 @@ def image_config(section: TransformersImageTower) -> PreTrainedConfig:
 
 def text_config(section: PretrainedTextTower) -> PreTrainedConfig:
     """Configuration of a text tower from the recipe, its folder or the hub."""
-    config = make_config(section.config) if section.config else _read_config(_folder(section))
+    config = make_config(section.config) if section.config else read_config(_folder(section))
     return getattr(config, "text_config", config)
 
 
@@ -136,7 +136,7 @@ def make_config(keys: dict[str, Any], optional: tuple[str, ...] = ()) -> PreTrai
 
 def plain_config(config: PreTrainedConfig) -> dict[str, Any]:
     """The keys that rebuild a configuration, ready for JSON: its type and what differs from the defaults."""
-    keys = {k: v for k, v in config.to_diff_dict().items() if k not in _VOLATILE}
+    keys = {k: v for k, v in config.to_diff_dict().items() if k not in VOLATILE_KEYS}
     return {"model_type": config.model_type, **keys}
 
 
@@ -144,7 +144,11 @@ def _folder(section: PretrainedTextTower) -> Path:
     return section.path if section.path is not None else fetch_repository(str(section.name), _FILES)
 
 
-def _read_config(folder: Path) -> PreTrainedConfig:
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration in a transformers folder.
+
+    Raises `MissingResourceError` where there is none and `ModelError` where transformers cannot read it.
+    """
     if not (folder / "config.json").is_file():
         raise MissingResourceError(f"no config.json in {folder}: give the folder of a transformers model")
     try:
@@ -153,14 +157,26 @@ def _read_config(folder: Path) -> PreTrainedConfig:
         raise ModelError(f"{folder / 'config.json'} is no configuration for transformers: {error}") from error
 
 
-def _from_folder(folder: Path) -> PreTrainedModel:
-    _read_config(folder)
+def load_folder(folder: Path) -> PreTrainedModel:
+    """The model of a transformers folder, in fp32. Raises `ModelError` where a tensor does not fit."""
+    read_config(folder)
     try:
-        model: PreTrainedModel = AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        model, info = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
     except Exception as error:  # each library raises its own family; all mean unusable weights
-        raise ModelError(f"the weights in {folder} cannot be loaded: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"the weights in {folder} cannot be loaded: {reason}") from error
+    # A pooler that the checkpoint lacks is never used here; anything else would silently stay random.
+    lost = [name for name in sorted(info["missing_keys"]) if not name.startswith("pooler.")]
+    if lost:
+        raise ModelError(f"the weights in {folder} are incomplete: {', '.join(lost[:3])} missing")
+    assert isinstance(model, PreTrainedModel)
     return model
 
 
