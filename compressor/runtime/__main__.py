@@ -33,8 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compare(bundle: Bundle, image: bytes, texts: Sequence[str]) -> list[dict[str, Any]]:
     """Per text: `cosine`; `logit` = logit_scale * cosine + bias; among several texts also `probability`.
 
-    The probability is the softmax of the logits over the texts, or, for a model trained with a sigmoid loss (it has a
-    bias), each text's own sigmoid. One text alone has no softmax worth printing: it would always be 1.
+    The probability is the softmax of the logits over the texts, or, for a model trained with a sigmoid loss
+    (it has a bias), each text's own sigmoid. One text alone has no softmax worth printing: it would always
+    be 1.
     """
     cosines = (bundle.encode_images([image]) @ bundle.encode_texts(texts).T)[0].astype(np.float64)
     logits = bundle.logit_scale * cosines + (bundle.logit_bias or 0.0)

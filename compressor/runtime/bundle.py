@@ -12,7 +12,14 @@ from PIL import Image
 from compressor.errors import BadImageError, BundleError
 from compressor.preprocess.preprocessor import Preprocessor
 from compressor.runtime.manifest import check_files, locate, read_manifest
-from compressor.runtime.schema import IMAGE_INPUT, IMAGE_OUTPUT, TEXT_INPUT, TEXT_OUTPUT, Artifact, BundleManifest
+from compressor.runtime.schema import (
+    IMAGE_INPUT,
+    IMAGE_OUTPUT,
+    TEXT_INPUT,
+    TEXT_OUTPUT,
+    Artifact,
+    BundleManifest,
+)
 from compressor.runtime.session import Tower
 
 
@@ -51,14 +58,15 @@ class Bundle:
     ) -> Bundle:
         """Open the bundle folder at `path`.
 
-        `precision`: one of the manifest's artifacts, None for its default. `threads`: of ONNX Runtime's pool for each
-        tower, None for all cores this process may use. `providers`: ONNX Runtime's names, best first, None for the
-        CPU. `verify`: compare the sha256 of every file that is opened; without it only sizes are compared.
-        `allow_failed`: open an artifact although its parity gate failed, to inspect it.
+        `precision`: one of the manifest's artifacts, None for its default. `threads`: of ONNX Runtime's
+        pool for each tower, None for all cores this process may use. `providers`: ONNX Runtime's names,
+        best first, None for the CPU. `verify`: compare the sha256 of every file that is opened; without it
+        only sizes are compared. `allow_failed`: open an artifact although its parity gate failed, to
+        inspect it.
 
-        Raises `BundleError` (one sentence) for a folder that is no bundle, a newer schema, a path that leaves the
-        folder, a file that is missing or not the exported one, a precision that is not there or failed, a provider
-        that cannot be had; `MissingDependencyError` without ONNX Runtime.
+        Raises `BundleError` (one sentence) for a folder that is no bundle, a newer schema, a path that
+        leaves the folder, a file that is missing or not the exported one, a precision that is not there or
+        failed, a provider that cannot be had; `MissingDependencyError` without ONNX Runtime.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
@@ -101,7 +109,9 @@ class Bundle:
         """Threads of each tower's pool."""
         return self.image_tower.threads
 
-    def encode_images(self, images: Sequence[bytes | Image.Image], batch_size: int = 32) -> NDArray[np.float32]:
+    def encode_images(
+        self, images: Sequence[bytes | Image.Image], batch_size: int = 32
+    ) -> NDArray[np.float32]:
         """Encoded files (bytes) or PIL images -> unit rows (N, embed_dim) float32; (0, embed_dim) for none.
 
         Decoding and running go batch by batch, so memory does not grow with N beyond the result.
@@ -171,8 +181,8 @@ def _choose(folder: Path, manifest: BundleManifest, precision: str, allow_failed
         raise BundleError(f"{folder}: has no precision '{precision}'{said}; it has {there}")
     if artifact.status != "passed" and not allow_failed:
         raise BundleError(
-            f"{folder}: '{precision}' failed its parity gate ({artifact.reason}); choose another of {there}, or open "
-            "it with allow_failed=True to inspect it"
+            f"{folder}: '{precision}' failed its parity gate ({artifact.reason}); "
+            f"choose another of {there}, or open it with allow_failed=True to inspect it"
         )
     return artifact
 
@@ -185,6 +195,7 @@ def _check_fit(
     for tower, shape in ((image, (3, size, size)), (text, (length,))):
         if tower.item_shape != shape or tower.width != manifest.embed_dim:
             raise BundleError(
-                f"{folder}: the graph takes {tower.input_name} {tower.item_shape} and gives width {tower.width}, but "
-                f"preprocessing makes {shape} and the manifest says {manifest.embed_dim}; export the bundle again"
+                f"{folder}: the graph takes {tower.input_name} {tower.item_shape} and gives width "
+                f"{tower.width}, but preprocessing makes {shape} and the manifest says {manifest.embed_dim}; "
+                "export the bundle again"
             )

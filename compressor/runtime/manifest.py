@@ -1,4 +1,4 @@
-"""Read bundle.json and find the files it names, trusting neither: every path stays inside, every hash is checked."""
+"""Read bundle.json and find the files it names, trusting neither: paths stay inside, hashes are checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from pydantic import ValidationError
 
 from compressor.errors import BundleError, DataError
 from compressor.files import read_json, sha256_file
-from compressor.runtime.schema import MANIFEST, PREPROCESS, SCHEMA_VERSION, TOKENIZER, BundleManifest, FileEntry
+from compressor.runtime.schema import (
+    MANIFEST,
+    PREPROCESS,
+    SCHEMA_VERSION,
+    TOKENIZER,
+    BundleManifest,
+    FileEntry,
+)
 
 _LARGEST_MANIFEST = 64 * 2**20  # bytes; a real one has a few thousand
 
@@ -17,11 +24,14 @@ _LARGEST_MANIFEST = 64 * 2**20  # bytes; a real one has a few thousand
 def read_manifest(folder: Path) -> BundleManifest:
     """The manifest of the bundle in `folder`.
 
-    Raises `BundleError` where the folder is not a bundle, its manifest is malformed, or a newer version wrote it.
+    Raises `BundleError` where the folder is not a bundle, its manifest is malformed, or a newer version
+    wrote it.
     """
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise BundleError(f"{folder}: there is no such folder; give the bundle's folder, the one with {MANIFEST}")
+        raise BundleError(
+            f"{folder}: there is no such folder; give the bundle's folder, the one with {MANIFEST}"
+        )
     if not path.is_file():
         raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}")
     if path.stat().st_size > _LARGEST_MANIFEST:
@@ -66,7 +76,8 @@ def _check_content(path: Path, manifest: BundleManifest) -> None:
 def locate(folder: Path, entry: FileEntry) -> Path:
     """Absolute path of a file of the bundle.
 
-    Raises `BundleError` where the path is absolute, leaves the folder (`..` or a symbolic link), or is no file.
+    Raises `BundleError` where the path is absolute, leaves the folder (`..` or a symbolic link), or is no
+    file.
     """
     name = entry.path
     windows = PureWindowsPath(name)  # the stricter reading: knows drives, and both kinds of slash
@@ -89,15 +100,18 @@ def locate(folder: Path, entry: FileEntry) -> Path:
 
 
 def check_files(folder: Path, entries: Iterable[FileEntry], hashes: bool = True) -> None:
-    """Compare size and (with `hashes`) sha256 of every entry's file. Raises `BundleError` at the first difference."""
+    """Compare size and (with `hashes`) sha256 of every entry's file. Raises `BundleError` at the first
+    difference."""
     for entry in entries:
         path = locate(folder, entry)
         size = path.stat().st_size
         if size != entry.bytes:
             raise BundleError(
-                f"{folder}: '{entry.path}' has {size} bytes, {MANIFEST} says {entry.bytes}; copy or export it again"
+                f"{folder}: '{entry.path}' has {size} bytes, {MANIFEST} says {entry.bytes}; "
+                "copy or export the bundle again"
             )
         if hashes and sha256_file(path) != entry.sha256.lower():
             raise BundleError(
-                f"{folder}: '{entry.path}' is not the file that was exported (sha256 differs); copy or export it again"
+                f"{folder}: '{entry.path}' is not the file that was exported (sha256 differs); "
+                "copy or export the bundle again"
             )

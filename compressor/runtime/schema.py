@@ -30,7 +30,8 @@ class FileEntry(_Strict):
 
 
 class TowerArtifact(_Strict):
-    """One ONNX graph and what the parity gate found. Cosines are against the PyTorch model, batch mean subtracted.
+    """One ONNX graph and what the parity gate found. Cosines are against the PyTorch model, batch mean
+    subtracted.
 
     `reason` says why it failed; for one that passed it may hold a note, such as how much of it int8 covers.
     """

@@ -21,9 +21,9 @@ DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
 class Tower:
     """A graph with one input of fixed shape but for the batch, and one output (batch, width) float32.
 
-    `path` is the ONNX file, `input_name` and `output_name` what the graph must call its ends. `threads` None means
-    all cores this process may use. `providers` are ONNX Runtime's names, best first; each must be available and in
-    use, so that a graph never runs silently on a slower device than was asked for.
+    `path` is the ONNX file, `input_name` and `output_name` what the graph must call its ends. `threads`
+    None means all cores this process may use. `providers` are ONNX Runtime's names, best first; each must
+    be available and in use, so that a graph never runs silently on a slower device than was asked for.
 
     Raises `BundleError` for a graph that does not load or does not fit, or a provider that cannot be had.
     """
@@ -59,12 +59,15 @@ class Tower:
         try:
             (output,) = self._session.run([self.output_name], {self.input_name: np.ascontiguousarray(inputs)})
         except Exception as error:  # ONNX Runtime's own classes share no base but Exception
-            raise ModelError(f"{self.input_name} {inputs.shape} cannot be run: {first_line(error)}") from error
+            raise ModelError(
+                f"{self.input_name} {inputs.shape} cannot be run: {first_line(error)}"
+            ) from error
         return np.asarray(output)
 
 
 def usable_cores() -> int:
-    """Cores this process may use: a container's or `taskset`'s limit, which ONNX Runtime's own default ignores."""
+    """Cores this process may use: a container's or `taskset`'s limit, which ONNX Runtime's own default
+    ignores."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
@@ -96,8 +99,8 @@ def _open_session(path: Path, threads: int, providers: tuple[str, ...]) -> onnxr
     options.intra_op_num_threads = threads
     # The graphs are chains: there is nothing to run side by side.
     options.inter_op_num_threads = 1
-    # Idle threads sleep instead of spinning: the two towers (and, in a benchmark, other models) have a pool each, and
-    # a spinning pool takes its cores from the one at work.
+    # Idle threads sleep instead of spinning: the two towers (and, in a benchmark, other models) have a pool
+    # each, and a spinning pool takes its cores from the one at work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
@@ -107,8 +110,8 @@ def _open_session(path: Path, threads: int, providers: tuple[str, ...]) -> onnxr
     in_use = session.get_providers()
     if in_use[: len(providers)] != list(providers):
         raise BundleError(
-            f"{path}: ONNX Runtime fell back to {', '.join(in_use)} although {', '.join(providers)} was asked for; "
-            "check that the provider's libraries (CUDA, TensorRT) are installed and match"
+            f"{path}: ONNX Runtime fell back to {', '.join(in_use)} although {', '.join(providers)} was "
+            "asked for; check that the provider's libraries (CUDA, TensorRT) are installed and match"
         )
     return session
 
@@ -116,12 +119,18 @@ def _open_session(path: Path, threads: int, providers: tuple[str, ...]) -> onnxr
 def _check_graph(
     path: Path, session: onnxruntime.InferenceSession, input_name: str, output_name: str
 ) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Type and shape of one input item, and the output's width; the graph's ends must be what a bundle promises."""
+    """Type and shape of one input item, and the output's width; the graph's ends must be what a bundle
+    promises."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     found = f"inputs {[end.name for end in inputs]}, outputs {[end.name for end in outputs]}"
     if [end.name for end in inputs] != [input_name] or output_name not in [end.name for end in outputs]:
-        raise BundleError(f"{path}: not a tower with input {input_name} and output {output_name}; it has {found}")
-    types: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype("float32"), "tensor(int64)": np.dtype("int64")}
+        raise BundleError(
+            f"{path}: not a tower with input {input_name} and output {output_name}; it has {found}"
+        )
+    types: dict[str, np.dtype[Any]] = {
+        "tensor(float)": np.dtype("float32"),
+        "tensor(int64)": np.dtype("int64"),
+    }
     end = next(end for end in outputs if end.name == output_name)
     item, width = inputs[0].shape[1:], end.shape[-1] if len(end.shape) == 2 else None
     if (
@@ -131,7 +140,7 @@ def _check_graph(
         or not isinstance(width, int)
     ):
         raise BundleError(
-            f"{path}: {input_name} {inputs[0].type} {inputs[0].shape} -> {output_name} {end.type} {end.shape} is not "
-            "the graph of a tower (only the batch may be dynamic)"
+            f"{path}: {input_name} {inputs[0].type} {inputs[0].shape} -> {output_name} {end.type} "
+            f"{end.shape} is not the graph of a tower (only the batch may be dynamic)"
         )
     return types[inputs[0].type], tuple(item), width

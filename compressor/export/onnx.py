@@ -1,0 +1,181 @@
+"""One ONNX graph per tower, by PyTorch's own exporter."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxscript import ir
+from torch import Tensor, nn
+
+from compressor.errors import ModelError
+from compressor.runtime.schema import IMAGE_INPUT, IMAGE_OUTPUT, TEXT_INPUT, TEXT_OUTPUT
+from compressor.students.encoder import Encoder
+
+TowerName = Literal["image", "text"]
+LARGEST_INLINE = 1_500_000_000
+"""Bytes of weights up to which they stay inside the ONNX file; protobuf itself ends at 2 GiB."""
+
+_CHATTY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+
+
+class ImageTower(nn.Module):
+    """The image side of an encoder as a module of its own."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """(N, 3, H, W) float32 -> (N, D), unit rows."""
+        return self.encoder.encode_image(pixel_values)
+
+
+class TextTower(nn.Module):
+    """The text side of an encoder as a module of its own."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """(N, L) int64 -> (N, D), unit rows."""
+        return self.encoder.encode_text(input_ids)
+
+
+def export_tower(
+    encoder: Encoder,
+    tower: TowerName,
+    example: NDArray[np.float32] | NDArray[np.int64],
+    path: Path,
+    opset: int = 18,
+    largest_inline: int = LARGEST_INLINE,
+) -> Path | None:
+    """Write one tower as ONNX to `path`; returns the file of external weights, or None if they are inside.
+
+    `example`: real inputs (N >= 1) of the tower; only their shape, and for texts their validity, matters.
+    The batch is the one dynamic dimension. The encoder must be on the CPU and in evaluation mode
+    (`ready_for_export`). The same encoder gives the same bytes: whatever the exporter notes about the
+    machine, source paths above all, is removed.
+
+    Raises `ModelError` where the tower cannot be expressed as ONNX, or not at this opset.
+    """
+    module = (ImageTower(encoder) if tower == "image" else TextTower(encoder)).eval()
+    input_name, output_name = (IMAGE_INPUT, IMAGE_OUTPUT) if tower == "image" else (TEXT_INPUT, TEXT_OUTPUT)
+    # Two rows: a batch of one would be taken for a constant.
+    rows = torch.from_numpy(np.ascontiguousarray(np.resize(example, (2, *example.shape[1:]))))
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                (rows,),
+                input_names=[input_name],
+                output_names=[output_name],
+                dynamic_shapes={input_name: {0: "batch"}},
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter lets any exception of the traced code through
+        cause = error.__cause__ or error
+        raise ModelError(
+            f"the {tower} tower cannot be exported to ONNX: {type(cause).__name__}: {_summary(cause)}"
+        ) from error
+    assert program is not None
+    model = program.model
+    _check_opset(model, opset, tower)
+    _forget_the_machine(model)
+    external = _save(model, path, largest_inline)
+    onnx.checker.check_model(str(path), full_check=external is None)
+    return external
+
+
+@contextmanager
+def ready_for_export(encoder: Encoder) -> Iterator[None]:
+    """The encoder on the CPU, in fp32 and evaluation mode, as it was before afterwards.
+
+    Raises `ModelError` for weights of another float type: what is exported must be what was trained.
+    """
+    assert isinstance(encoder, nn.Module)
+    other = {p.dtype for p in encoder.parameters() if p.is_floating_point() and p.dtype != torch.float32}
+    if other:
+        raise ModelError(
+            f"weights must be float32 to be exported, not {', '.join(map(str, sorted(other, key=str)))}"
+        )
+    devices = {parameter.device for parameter in encoder.parameters()}
+    modes = [(module, module.training) for module in encoder.modules()]
+    encoder.eval().cpu()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        if len(devices) == 1:
+            encoder.to(devices.pop())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress lines, hints and warnings off the user's console; errors still raise."""
+    levels = {name: logging.getLogger(name).level for name in _CHATTY}
+    with warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+def _summary(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else "no message"
+
+
+def _check_opset(model: ir.Model, opset: int, tower: TowerName) -> None:
+    """The exporter keeps its own opset, silently, where it cannot convert to the one that was asked for."""
+    written = model.opset_imports.get("")
+    if written != opset:
+        raise ModelError(
+            f"the {tower} tower cannot be written at ONNX opset {opset}, the exporter gives {written}; "
+            f"set export.opset to {written}"
+        )
+
+
+def _forget_the_machine(model: ir.Model) -> None:
+    """Remove stack traces (they hold local paths), tracing symbols and other notes from a graph."""
+    model.metadata_props.clear()
+    for graph in model.graphs():
+        graph.metadata_props.clear()
+        for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+            value.metadata_props.clear()
+        for node in graph:
+            node.metadata_props.clear()
+            node.doc_string = None
+            for value in node.outputs:
+                value.metadata_props.clear()
+
+
+def _save(model: ir.Model, path: Path, largest_inline: int) -> Path | None:
+    """Write the model, with its weights inside where they are small enough."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = sum(
+        value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value
+    )
+    if weights <= largest_inline:
+        ir.save(model, str(path))
+        return None
+    external = path.with_name(f"{path.name}.data")
+    ir.save(model, str(path), external_data=external.name)
+    return external
