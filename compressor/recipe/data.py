@@ -11,6 +11,14 @@ from compressor.recipe.base import RecipePath, Section
 Split = Literal["train", "val", "test"]
 
 
+def _usual_fractions() -> dict[Split, float]:
+    return {"train": 0.9, "val": 0.05, "test": 0.05}
+
+
+def _usual_splits() -> dict[Split, str]:
+    return {"train": "train", "val": "validation", "test": "test"}
+
+
 class Limit(Section):
     """Use at most so many images of a split (the first ones, after a shuffle by `seed`); null = all."""
 
@@ -22,8 +30,12 @@ class Limit(Section):
 class DataBase(Section):
     """What every source of pairs has in common."""
 
-    max_bad_fraction: float = Field(0.01, ge=0, le=1, description="Stop when more samples than this are unusable.")
-    decoded_cache_gb: float = Field(20.0, ge=0, description="Bound of the decoded cache; 0 decodes at every use.")
+    max_bad_fraction: float = Field(
+        0.01, ge=0, le=1, description="Stop when more samples than this are unusable."
+    )
+    decoded_cache_gb: float = Field(
+        20.0, ge=0, description="Bound of the decoded cache; 0 decodes at every use."
+    )
     limit: Limit = Limit()
 
 
@@ -61,12 +73,14 @@ class TableData(DataBase):
 
     kind: Literal["table"]
     path: RecipePath
-    images: RecipePath | None = Field(None, description="Folder that image paths start from; default: the table's.")
+    images: RecipePath | None = Field(
+        None, description="Folder that image paths start from; default: the table's."
+    )
     image_column: str = "image"
     caption_column: str = "caption"
     split_column: str | None = "split"
     split_fractions: dict[Split, float] = Field(
-        default_factory=lambda: {"train": 0.9, "val": 0.05, "test": 0.05},
+        default_factory=_usual_fractions,
         description="Used when the table has no split column: a stable split by hash of the image path.",
     )
 
@@ -77,8 +91,8 @@ class FolderData(DataBase):
     kind: Literal["folder"]
     path: RecipePath
     split_fractions: dict[Split, float] = Field(
-        default_factory=lambda: {"train": 0.9, "val": 0.05, "test": 0.05},
-        description="Sub-folders train/, val/, test/ are the splits where they exist; otherwise a stable split by hash.",
+        default_factory=_usual_fractions,
+        description="Used where there are no sub-folders train/, val/, test/: a stable split by hash.",
     )
 
 
@@ -92,7 +106,7 @@ class HuggingFaceData(DataBase):
     image_column: str = "image"
     caption_column: str = "caption"
     id_column: str | None = None
-    splits: dict[Split, str] = Field(default_factory=lambda: {"train": "train", "val": "validation", "test": "test"})
+    splits: dict[Split, str] = Field(default_factory=_usual_splits)
 
 
 class WebDatasetData(DataBase):
@@ -101,7 +115,9 @@ class WebDatasetData(DataBase):
     kind: Literal["webdataset"]
     root: RecipePath
     shards: dict[Split, str] = Field(description="Glob or brace pattern per split, relative to root.")
-    caption_key: str = Field("txt", description="Member extension with the caption(s), one a line; or `json`.")
+    caption_key: str = Field(
+        "txt", description="Member extension with the caption(s), one a line; or `json`."
+    )
     json_field: str = "captions"
 
 

@@ -26,7 +26,9 @@ class ContrastiveLoss(LossBase):
     kind: Literal["contrastive"]
     image_only_ok: ClassVar[bool] = True
     temperature: float = Field(0.05, gt=0)
-    queue: int = Field(8192, ge=0, description="FIFO of teacher embeddings used as negatives; 0 = batch only.")
+    queue: int = Field(
+        8192, ge=0, description="FIFO of teacher embeddings used as negatives; 0 = batch only."
+    )
     batch_negatives: bool = True
     pairs: Literal["intra", "cross", "both"] = "both"
 
@@ -73,7 +75,7 @@ class StaticBalance(Section):
 
 
 class DSMDBalance(Section):
-    """Dynamic self-adaptive balancing exactly as published: it equalises magnitudes, no more (see its docstring)."""
+    """Dynamic self-adaptive balancing exactly as published: it equalises magnitudes, no more."""
 
     kind: Literal["dsmd"]
     k: float = Field(10.0, gt=0)

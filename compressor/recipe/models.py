@@ -50,11 +50,19 @@ class TimmImageTower(Section):
     """Any timm image model by name. `options` go to `timm.create_model` (plain values only)."""
 
     kind: Literal["timm"]
-    name: str = Field(description="timm model name, such as `mobilenetv3_small_100` or `vit_tiny_patch16_224`.")
+    name: str = Field(
+        description="timm model name, such as `mobilenetv3_small_100` or `vit_tiny_patch16_224`."
+    )
     options: dict[str, Any] = Field(default_factory=dict)
-    weights: RecipePath | None = Field(None, description="safetensors file in timm's layout; classifier rows are dropped.")
-    weights_overlay: RecipePath | None = Field(None, description="Second safetensors file loaded on top of the first.")
-    freeze_batchnorm: bool = Field(False, description="Keep BatchNorm statistics fixed (evaluation mode) in training.")
+    weights: RecipePath | None = Field(
+        None, description="safetensors file in timm's layout; classifier rows are dropped."
+    )
+    weights_overlay: RecipePath | None = Field(
+        None, description="Second safetensors file loaded on top of the first."
+    )
+    freeze_batchnorm: bool = Field(
+        False, description="Keep BatchNorm statistics fixed (evaluation mode) in training."
+    )
     input: ImageInput = ImageInput()
 
 
@@ -62,7 +70,9 @@ class TransformersImageTower(Section):
     """A transformers vision model from a configuration (`model_type` and its keys) or a local folder."""
 
     kind: Literal["transformers"]
-    config: dict[str, Any] = Field(default_factory=dict, description="Keys of the model's configuration, with model_type.")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of the model's configuration, with model_type."
+    )
     path: RecipePath | None = Field(None, description="Folder with config.json and safetensors weights.")
     weights: RecipePath | None = None
     input: ImageInput = ImageInput()
@@ -80,7 +90,9 @@ class TransformerTextTower(Section):
     heads: int = Field(4, ge=1)
     mlp_ratio: float = Field(4.0, gt=0)
     context_length: int = Field(77, ge=4, le=4096)
-    causal: bool = Field(False, description="CLIP's text tower is causal; a bidirectional one learns faster when small.")
+    causal: bool = Field(
+        False, description="CLIP's text tower is causal; a bidirectional one learns faster when small."
+    )
     pool: Literal["mean", "last", "first"] = "mean"
     dropout: float = Field(0.0, ge=0, lt=1)
     weights: RecipePath | None = None
@@ -93,12 +105,14 @@ class TransformerTextTower(Section):
 
 
 class PretrainedTextTower(Section):
-    """A transformers text encoder from a local folder or a hub name, or from a configuration with random weights."""
+    """A transformers text encoder from a local folder, a hub name, or a configuration (random weights)."""
 
     kind: Literal["pretrained"]
     path: RecipePath | None = None
     name: str | None = None
-    config: dict[str, Any] = Field(default_factory=dict, description="Keys of the model's configuration, with model_type.")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of the model's configuration, with model_type."
+    )
     context_length: int = Field(77, ge=4, le=4096)
     pool: Literal["mean", "last", "first"] = "mean"
 
@@ -119,4 +133,6 @@ class StudentSection(Section):
     text: TextTower
     tokenizer: TokenizerConfig
     embed_dim: int = Field(256, ge=8, le=4096)
-    initial_temperature: float = Field(0.07, gt=0, description="Learned temperature of the task loss at the start.")
+    initial_temperature: float = Field(
+        0.07, gt=0, description="Learned temperature of the task loss at the start."
+    )

@@ -11,13 +11,17 @@ from compressor.recipe.base import Section
 from compressor.recipe.data import Split
 
 Precision = Literal["fp32", "int8"]
-GOAL = re.compile(r"^\s*(?P<key>[a-z0-9_.]+)\s*(?P<op>>=|<=|>|<|==)\s*(?P<value>-?\d+(\.\d+)?([eE]-?\d+)?)\s*$")
+GOAL = re.compile(
+    r"^\s*(?P<key>[a-z0-9_.]+)\s*(?P<op>>=|<=|>|<|==)\s*(?P<value>-?\d+(\.\d+)?([eE]-?\d+)?)\s*$"
+)
 
 
 class ParityBounds(Section):
     """What an exported artifact must keep of the PyTorch student to be offered."""
 
-    cosine: float = Field(0.98, gt=0, le=1, description="Floor of the mean cosine after subtracting the batch mean.")
+    cosine: float = Field(
+        0.98, gt=0, le=1, description="Floor of the mean cosine after subtracting the batch mean."
+    )
     worst_cosine: float = Field(0.90, gt=0, le=1, description="Floor of the worst single sample, likewise.")
     recall_delta: float = Field(-1.0, le=0, description="Largest loss of Recall@K on validation, in points.")
     samples: int = Field(64, ge=8, description="Real samples the gate compares.")

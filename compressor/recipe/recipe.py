@@ -18,7 +18,9 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="Name of the run folder.")
     seed: int = Field(0, ge=0, lt=2**31)
     data: DataSection
-    teacher: TeacherSection | None = Field(None, description="Null: train the student with the task loss alone.")
+    teacher: TeacherSection | None = Field(
+        None, description="Null: train the student with the task loss alone."
+    )
     student: StudentSection
     distill: DistillSection
     export: ExportSection = ExportSection()

@@ -34,7 +34,9 @@ class OpenClipTeacher(TrainableTeacher):
     kind: Literal["open_clip"]
     name: str = Field(description="open_clip model name, such as `ViT-L-14-quickgelu`.")
     pretrained: str | None = Field(None, description="Tag of pretrained weights, such as `openai`.")
-    path: RecipePath | None = Field(None, description="Local safetensors file (or a folder in hub layout) instead of a tag.")
+    path: RecipePath | None = Field(
+        None, description="Local safetensors file (or a folder in hub layout) instead of a tag."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> OpenClipTeacher:
@@ -67,20 +69,24 @@ class CheckpointTeacher(TrainableTeacher):
 class EmbeddingsTeacher(TeacherBase):
     """Embeddings of a model that is not here: a safetensors file with ids, or two npy files with id lists.
 
-    safetensors: `image_embeds` (N, D) and `text_embeds` (M, D). Row order: metadata `image_ids`/`text_ids` (JSON
-    lists), or metadata `image_filenames` (JSON list; text rows then follow the captions' `sentid` or run
-    image by image), or the data set's own order when the counts agree.
+    safetensors: `image_embeds` (N, D) and `text_embeds` (M, D). Row order: metadata `image_ids`/`text_ids`
+    (JSON lists), or metadata `image_filenames` (JSON list; text rows then follow the captions' `sentid` or
+    run image by image), or the data set's own order when the counts agree.
     """
 
     provides: ClassVar[frozenset[Signal]] = frozenset({"embeddings"})
     runnable: ClassVar[bool] = False
 
     kind: Literal["embeddings"]
-    path: RecipePath = Field(description="safetensors file; or a folder with image_embeds.npy, text_embeds.npy, ids.json.")
+    path: RecipePath = Field(
+        description="safetensors file; or a folder with image_embeds.npy, text_embeds.npy, ids.json."
+    )
     invariances: tuple[Invariance, ...] = Field(
         (), description="Augmentations under which the stored embedding of an image stays true."
     )
-    temperature: float | None = Field(None, gt=0, description="The teacher's own softmax temperature, if known.")
+    temperature: float | None = Field(
+        None, gt=0, description="The teacher's own softmax temperature, if known."
+    )
 
 
 TeacherSection = Annotated[

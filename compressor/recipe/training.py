@@ -13,12 +13,18 @@ from compressor.recipe.losses import BalancerConfig, LossConfig, StaticBalance
 class Augmentation(Section):
     """Random views of the training images. Every view can be replayed from (seed, sample id, view)."""
 
-    crop_scale: tuple[float, float] | None = Field(None, description="Area range of a random resized crop; null = none.")
+    crop_scale: tuple[float, float] | None = Field(
+        None, description="Area range of a random resized crop; null = none."
+    )
     horizontal_flip: float = Field(0.0, ge=0, le=1)
-    colour: float = Field(0.0, ge=0, le=1, description="Strength of brightness, contrast and saturation jitter.")
+    colour: float = Field(
+        0.0, ge=0, le=1, description="Strength of brightness, contrast and saturation jitter."
+    )
     views: int | None = Field(
-        None, ge=1, description="Distinct views per image, cycled over epochs. Null: one per epoch, which stored signals "
-        "pay for with one teacher pass each."
+        None,
+        ge=1,
+        description="Distinct views per image, cycled over epochs. Null: one per epoch, which stored signals "
+        "pay for with one teacher pass each.",
     )
 
     @property
@@ -43,17 +49,29 @@ class TrainingBase(Section):
     steps: int | None = Field(None, ge=1)
     batch_size: int = Field(128, ge=2, description="Pairs per optimiser step, over all processes.")
     micro_batch_size: int | None = Field(
-        None, ge=1, description="Pairs per forward pass; smaller than batch_size saves memory and keeps all negatives."
+        None,
+        ge=1,
+        description="Pairs per forward pass; smaller than batch_size saves memory and keeps all negatives.",
     )
     optimizer: Optimizer = Optimizer()
-    warmup: float = Field(0.05, ge=0, lt=1, description="Fraction of the steps with a rising rate; cosine to zero after.")
+    warmup: float = Field(
+        0.05, ge=0, lt=1, description="Fraction of the steps with a rising rate; cosine to zero after."
+    )
     clip_norm: float | None = Field(1.0, gt=0)
     precision: Literal["no", "bf16", "fp16"] = "no"
-    ema: float | None = Field(None, gt=0, lt=1, description="Decay of an exponential moving average of the weights.")
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Decay of an exponential moving average of the weights."
+    )
     augmentation: Augmentation = Augmentation()
-    evaluate_every: int | None = Field(None, ge=1, description="Steps between validations; default: once an epoch.")
-    checkpoint_every: int | None = Field(None, ge=1, description="Steps between checkpoints; default: once an epoch.")
-    trackers: tuple[str, ...] = Field(("tensorboard",), description="Accelerate trackers by name; empty for none.")
+    evaluate_every: int | None = Field(
+        None, ge=1, description="Steps between validations; default: once an epoch."
+    )
+    checkpoint_every: int | None = Field(
+        None, ge=1, description="Steps between checkpoints; default: once an epoch."
+    )
+    trackers: tuple[str, ...] = Field(
+        ("tensorboard",), description="Accelerate trackers by name; empty for none."
+    )
     workers: int = Field(1, ge=0, description="Background threads that prepare batches; 0 = in the loop.")
 
     @model_validator(mode="after")
@@ -72,10 +90,13 @@ class DistillSection(TrainingBase):
 
     losses: tuple[LossConfig, ...] = Field(min_length=1)
     balancer: BalancerConfig = StaticBalance()
-    signals: Literal["stored", "live"] = Field("stored", description="Teacher embeddings from the store, or run every step.")
+    signals: Literal["stored", "live"] = Field(
+        "stored", description="Teacher embeddings from the store, or run every step."
+    )
     control: bool = Field(False, description="Also train the same student without a teacher, for comparison.")
     batchnorm_across_processes: Literal["refuse", "freeze"] = Field(
-        "refuse", description="With several processes or micro-batches, training-mode BatchNorm is refused or frozen."
+        "refuse",
+        description="With several processes or micro-batches, training-mode BatchNorm is refused or frozen.",
     )
 
     @model_validator(mode="after")
