@@ -51,7 +51,7 @@ def contrastive_loss(
         if negatives is None:
             student, teacher = paired(student, teacher)
             return diagonal_cross_entropy(
-                unit_rows(student) @ unit_rows(teacher).T / temperature, negative_mask
+                unit_rows(student) / temperature @ unit_rows(teacher).T, negative_mask
             )
         if negatives.ndim != 2 or negatives.shape[1] != student.shape[-1]:
             raise ValueError(
@@ -77,10 +77,11 @@ def info_nce(
     query: Tensor, positive: Tensor, negatives: Tensor, temperature: float, mask: Tensor | None
 ) -> Tensor:
     """InfoNCE of unit rows, their positives (B, D) and the negatives (K, D) that the mask (B, K) leaves."""
+    query = query / temperature  # on (B, D), which is far smaller than the (B, K) logits
     against = query @ negatives.T
     if mask is not None:
-        against = against.masked_fill(_checked(mask, against), -torch.inf)
-    logits = torch.cat([(query * positive).sum(dim=1, keepdim=True), against], dim=1) / temperature
+        against.masked_fill_(_checked(mask, against), -torch.inf)
+    logits = torch.cat([(query * positive).sum(dim=1, keepdim=True), against], dim=1)
     first = torch.zeros(len(query), dtype=torch.long, device=query.device)
     return mean_over_rows(F.cross_entropy(logits, first, reduction="none"))
 
