@@ -154,11 +154,15 @@ def test_batches_show_exactly_the_pixels_of_their_view(
             assert torch.equal(rows.view_pixels(i, batch.view, teacher.image), batch.teacher_pixels[i])
 
 
-def test_kept_pixels_are_not_changed_through_what_was_handed_out(make: Maker, student: Preprocessor) -> None:
-    rows = make(FLIP)
+@pytest.mark.parametrize("augmentation", [PLAIN, FLIP], ids=["plain", "flip"])
+def test_kept_pixels_are_not_changed_through_what_was_handed_out(
+    make: Maker, student: Preprocessor, augmentation: Augmentation
+) -> None:
+    rows = make(augmentation)
     first = rows.batch([1, 2, 3], 0).pixels.clone()
     rows.batch([1, 2, 3], 0).pixels.zero_()
-    rows.view_pixels(1, 0, student.image).zero_()
+    for i in (1, 2, 3):
+        rows.view_pixels(i, 0, student.image).zero_()
     assert torch.equal(rows.batch([1, 2, 3], 0).pixels, first)
 
 
