@@ -97,8 +97,12 @@ class Latency(_Strict):
     pair: RoleTimings
     p50_ratio: float | None = Field(None, description="Pair p50, student / teacher, median over rounds.")
     p50_ratio_interval: Interval | None = None
-    batches: list[dict[str, Any]] = Field(default_factory=list, description="Throughput by role, tower and batch size.")
-    preprocess: dict[str, Any] = Field(default_factory=dict, description="Decode and preprocess times per image and text.")
+    batches: list[dict[str, Any]] = Field(
+        default_factory=list, description="Throughput by role, tower and batch size."
+    )
+    preprocess: dict[str, Any] = Field(
+        default_factory=dict, description="Decode and preprocess times per image and text."
+    )
 
 
 class RoleSize(_Strict):
@@ -151,7 +155,9 @@ class Results(_Strict):
     name: str
     rehearsal: bool = False
     recipe: dict[str, Any]
-    lineage: dict[str, Any] = Field(default_factory=dict, description="Fingerprints, versions, git revision, seeds.")
+    lineage: dict[str, Any] = Field(
+        default_factory=dict, description="Fingerprints, versions, git revision, seeds."
+    )
     device: dict[str, Any] = Field(default_factory=dict)
     quality: dict[Literal["teacher", "student", "control"], ModelQuality | None] = Field(default_factory=dict)
     retention: Retention | None = None
@@ -159,9 +165,14 @@ class Results(_Strict):
     size: Size = Size()
     artifacts: dict[str, ArtifactFigures] = Field(default_factory=dict)
     training: dict[str, Any] = Field(
-        default_factory=dict, description="Per role: steps, seconds, images per second, curve file, best step."
+        default_factory=dict,
+        description="Per role: steps, seconds, images per second, curve file, best step.",
     )
-    data: dict[str, Any] = Field(default_factory=dict, description="Rows, captions and bad samples per split.")
-    stages: dict[str, Any] = Field(default_factory=dict, description="Seconds per stage and whether it was skipped.")
+    data: dict[str, Any] = Field(
+        default_factory=dict, description="Rows, captions and bad samples per split."
+    )
+    stages: dict[str, Any] = Field(
+        default_factory=dict, description="Seconds per stage and whether it was skipped."
+    )
     examples: list[dict[str, Any]] = Field(default_factory=list)
     goals: list[GoalResult] = Field(default_factory=list)

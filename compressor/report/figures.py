@@ -1,0 +1,170 @@
+"""The charts of a report as SVG: lines over steps, quality against latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from compressor.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, frame, padded, svg
+from compressor.report.curves import Points
+from compressor.report.numbers import milliseconds, points, size
+from compressor.report.results import Interval, Results
+
+_LARGEST, _SMALLEST = 30.0, 5.0
+_LOG_FROM = 20.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named curve; `style` is the class that colours it, `dots` marks every point."""
+
+    label: str
+    points: Points
+    style: str
+    dots: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its legend (class, label) and caption."""
+
+    picture: str
+    caption: str
+    legend: tuple[tuple[str, str], ...] = ()
+
+
+def line_figure(
+    identifier: str,
+    title: str,
+    lines: Sequence[Line],
+    y_label: str,
+    caption: str,
+    reference: tuple[str, float] | None = None,
+) -> Figure | None:
+    """Lines over steps; None where there is nothing to draw. `reference` is a named level across the chart.
+
+    The vertical axis is logarithmic where all values are positive and spread over more than a factor of twenty.
+    """
+    drawn = [line for line in lines if line.points]
+    if not drawn:
+        return None
+    levels = [y for line in drawn for _, y in line.points] + ([reference[1]] if reference else [])
+    steps = [x for line in drawn for x, _ in line.points]
+    log = min(levels) > 0 and max(levels) / min(levels) > _LOG_FROM
+    low, high = padded(levels, log)
+    if not log and min(levels) >= 0 and low < 0.35 * high:
+        low = 0.0
+    x = Scale(0.0, max(max(steps), 1.0), LEFT, WIDTH - RIGHT)
+    y = Scale(low, high, HEIGHT - BOTTOM, TOP, log)
+    body = [frame(x, y, "step", y_label + (", log scale" if log else ""))]
+    if reference:
+        at = y(reference[1])
+        body.append(f'<line class="reference" x1="{x.start}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        body.append(
+            f'<text class="note" x="{x.end - 2}" y="{at - 6:.1f}" text-anchor="end">{escape(reference[0])}</text>'
+        )
+    body += [_line(line, x, y) for line in drawn]
+    ends = "; ".join(
+        f"{line.label} from {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in drawn
+    )
+    return Figure(
+        svg(identifier, title, f"{y_label} over {x.high:.0f} steps: {ends}.", "".join(body)),
+        caption,
+        tuple((line.style, line.label) for line in drawn),
+    )
+
+
+def pareto_figure(results: Results) -> Figure | None:
+    """RSUM against the latency of a pair, bubbles as large as the models on disk.
+
+    None where no model has both, and for a rehearsal. A teacher that cannot be run is a level, not a bubble. The
+    control is the student's network, so it stands at the student's latency.
+    """
+    marks = [] if results.rehearsal else _marks(results)
+    if not marks:
+        return None
+    teacher = results.quality.get("teacher")
+    level = teacher.rsum if teacher is not None and all(mark.name != "teacher" for mark in marks) else None
+    highs = [edge for mark in marks for edge in (mark.rsum, *_edges(mark.interval))]
+    low, high = padded(highs + ([level] if level is not None else []), share=0.16)
+    x = Scale(*padded([mark.latency for mark in marks], log=True, share=0.22), LEFT, WIDTH - RIGHT, log=True)
+    y = Scale(max(0.0, low), min(600.0, high) if high > 600 else high, HEIGHT - BOTTOM, TOP)
+    body = [frame(x, y, "p50 of one image and one text, ms, log scale", "RSUM")]
+    if level is not None:
+        at = y(level)
+        body.append(f'<line class="reference" x1="{x.start}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        body.append(
+            f'<text class="note" x="{x.end - 2}" y="{at - 6:.1f}" text-anchor="end">teacher (no latency)</text>'
+        )
+    largest = max((mark.bytes for mark in marks), default=0) or 1
+    body += [_bubble(mark, x, y, largest) for mark in marks]
+    told = "; ".join(
+        f"{mark.name}: RSUM {points(mark.rsum)} at {milliseconds(mark.latency)}, {size(mark.bytes)}"
+        for mark in marks
+    )
+    return Figure(
+        svg("pareto", "Quality against latency", told, "".join(body)),
+        "Up and to the left is better. The area of a bubble is the model’s size on disk; whiskers are 95 % intervals.",
+        tuple((f"c-{mark.name}", f"{mark.name}, {size(mark.bytes)}") for mark in marks),
+    )
+
+
+@dataclass(frozen=True)
+class _Mark:
+    name: str
+    rsum: float
+    interval: Interval | None
+    latency: float
+    latency_interval: Interval | None
+    bytes: int
+
+
+def _marks(results: Results) -> list[_Mark]:
+    marks = []
+    for name, timed in (("teacher", "teacher"), ("control", "student"), ("student", "student")):
+        quality = results.quality.get(name)  # type: ignore[call-overload]
+        timing = getattr(results.latency.pair, timed) if results.latency else None
+        held = getattr(results.size, timed)
+        if quality is not None and timing is not None:
+            bytes_ = held.bytes if held else 0
+            marks.append(
+                _Mark(name, quality.rsum, quality.rsum_interval, timing.p50_ms, timing.p50_interval, bytes_)
+            )
+    return marks
+
+
+def _edges(interval: Interval | None) -> tuple[float, ...]:
+    return () if interval is None else (interval.low, interval.high)
+
+
+def _bubble(mark: _Mark, x: Scale, y: Scale, largest: int) -> str:
+    at, up = x(mark.latency), y(mark.rsum)
+    radius = max(_SMALLEST, _LARGEST * math.sqrt(mark.bytes / largest))
+    parts = [f'<g class="c-{mark.name}">']
+    if mark.interval is not None:
+        parts.append(_whisker(at, y(mark.interval.low), at, y(mark.interval.high)))
+    if mark.latency_interval is not None:
+        parts.append(_whisker(x(mark.latency_interval.low), up, x(mark.latency_interval.high), up))
+    parts.append(f'<circle class="bubble" cx="{at:.1f}" cy="{up:.1f}" r="{radius:.1f}"/>')
+    parts.append(f'<circle class="centre" cx="{at:.1f}" cy="{up:.1f}" r="2"/></g>')
+    right = at + radius + 60 < WIDTH
+    anchor, shift = ("start", radius + 7) if right else ("end", -radius - 7)
+    parts.append(
+        f'<text class="label" x="{at + shift:.1f}" y="{up + 4:.1f}" text-anchor="{anchor}">{mark.name}</text>'
+    )
+    return "".join(parts)
+
+
+def _whisker(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="whisker" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _line(line: Line, x: Scale, y: Scale) -> str:
+    places = [(x(step), y(value)) for step, value in line.points]
+    drawn = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
+    parts = [f'<g class="{line.style}"><polyline class="line" points="{drawn}"/>']
+    if line.dots or len(places) == 1:
+        parts += [f'<circle class="dot" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places]
+    return "".join([*parts, "</g>"])

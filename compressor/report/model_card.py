@@ -1,0 +1,173 @@
+"""`MODEL_CARD.md`: what the student is, what it may be used for, how well it does and where it came from.
+
+The head is the YAML that the Hugging Face hub reads (https://huggingface.co/docs/hub/model-cards).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from compressor.report import numbers as n
+from compressor.report import run_tables, tables
+from compressor.report.headline import headline
+from compressor.report.html import REHEARSAL
+from compressor.report.markdown import fenced, markdown_table, text
+from compressor.report.results import Results
+
+_DATA = {
+    "scenes": "procedurally drawn scenes with captions by a small grammar (generated, English)",
+    "karpathy": "photos with captions in Karpathy's splits",
+    "coco_captions": "COCO captions",
+    "table": "a table of pictures and captions",
+    "folder": "a folder of pictures and captions",
+    "huggingface": "a Hugging Face data set",
+    "webdataset": "WebDataset shards",
+}
+
+
+def model_card(results: Results) -> str:
+    """The card of the student. Names no path of the machine it was made on."""
+    told = headline(results)
+    parts = [
+        f"---\n{yaml.safe_dump(metadata(results), sort_keys=False, allow_unicode=True).rstrip()}\n---",
+        f"# {text(results.name)}",
+        text(told.sentence),
+    ]
+    if results.rehearsal:
+        parts.append(f"> {text(REHEARSAL)}")
+    parts += [
+        "## What it is",
+        _what(results),
+        "## Intended use",
+        _use(results),
+        "## Limits",
+        _limits(results),
+    ]
+    parts += ["## How well it does", markdown_table(tables.quality_table(results))]
+    parts += [markdown_table(tables.shares_table(results)), markdown_table(tables.latency_table(results))]
+    parts += [
+        markdown_table(run_tables.size_table(results)),
+        markdown_table(run_tables.artifacts_table(results)),
+    ]
+    parts += ["## Data", _data(results), markdown_table(run_tables.data_table(results))]
+    parts += ["## Training", _training(results), markdown_table(run_tables.training_table(results))]
+    parts += ["## Lineage", markdown_table(run_tables.lineage_table(results))]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def metadata(results: Results) -> dict[str, Any]:
+    """The card's head. The licence is `other` where the run knows of none: the teacher's and the data's terms apply."""
+    licence = _teacher_fact(results, "licence")
+    head: dict[str, Any] = {
+        "license": "other",
+        "license_name": str(licence) if licence else "see-teacher-and-data",
+        "library_name": "onnx",
+        "pipeline_tag": "feature-extraction",
+        "tags": ["onnx", "clip", "image-text-retrieval", "knowledge-distillation", "compressor"],
+    }
+    if results.recipe.get("data", {}).get("kind") == "scenes":
+        head["language"] = ["en"]
+    measured = _metrics(results)
+    if measured:
+        head["model-index"] = [
+            {
+                "name": results.name,
+                "results": [
+                    {
+                        "task": {"type": "image-text-retrieval", "name": "Image-text retrieval"},
+                        "dataset": {"type": _data_kind(results), "name": _split_name(results)},
+                        "metrics": measured,
+                    }
+                ],
+            }
+        ]
+    return head
+
+
+def _metrics(results: Results) -> list[dict[str, Any]]:
+    student = results.quality.get("student")
+    if student is None or results.rehearsal:
+        return []
+    names = {"i2t": "image to text", "t2i": "text to image"}
+    found = [
+        {"type": "recall", "name": f"R@{k} {words}", "value": round(getattr(student, f"{way}_r{k}"), 2)}
+        for way, words in names.items()
+        for k in (1, 5, 10)
+    ]
+    return [*found, {"type": "rsum", "name": "RSUM", "value": round(student.rsum, 2)}]
+
+
+def _what(results: Results) -> str:
+    student = results.recipe.get("student", {})
+    image = student.get("image", {})
+    name = (
+        image.get("name") or image.get("config", {}).get("model_type") or image.get("kind", "an image tower")
+    )
+    found = results.size.student
+    counted = f", {n.parameters(found.parameters)} parameters, {n.size(found.bytes)} at fp32" if found else ""
+    width = student.get("embed_dim")
+    space = f" into a common space of {width} dimensions" if width else ""
+    origin = _teacher_fact(results, "origin") or _teacher_fact(results, "kind")
+    taught = f" It was distilled from: {text(str(origin))}." if origin and origin != "none" else ""
+    return (
+        f"A dual encoder that embeds pictures and texts{space}: image tower {text(str(name))}{counted}, "
+        f"exported to ONNX.{taught}"
+    )
+
+
+def _use(results: Results) -> str:
+    example = (
+        "from compressor.runtime import Bundle\n\n"
+        'bundle = Bundle.open("bundle")\n'
+        'images = bundle.encode_images([open("photo.jpg", "rb").read()])\n'
+        'texts = bundle.encode_texts(["a red circle above a blue square"])\n'
+        "cosines = images @ texts.T"
+    )
+    return (
+        "Finding pictures by text and texts by picture, on data like that it was trained on. The bundle needs no "
+        "torch: ONNX Runtime, NumPy and Pillow are enough.\n\n" + fenced(example, "python")
+    )
+
+
+def _limits(results: Results) -> str:
+    points = [
+        "It was measured on the data named below. On other pictures or another language expect less, and measure.",
+        "It inherits what its teacher and its data get wrong, biases included, and no one has audited it for them.",
+        "It is not made for identifying people, nor for decisions about them.",
+        "A cosine of this model does not mean what the same cosine of its teacher means: set thresholds anew.",
+    ]
+    kept = results.retention.rsum if results.retention and not results.rehearsal else None
+    if kept is not None and kept < 1:
+        points.insert(0, f"It is weaker than its teacher: {n.percent(kept)} of the RSUM on the same test.")
+    latency = results.latency
+    if latency is not None:
+        points.append("Latencies hold for the machine and the threads they were measured on.")
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _data(results: Results) -> str:
+    kind = results.recipe.get("data", {}).get("kind")
+    return f"Trained and measured on {_DATA.get(str(kind), 'pairs of pictures and captions')}."
+
+
+def _training(results: Results) -> str:
+    distill = results.recipe.get("distill", {})
+    losses = ", ".join(str(loss.get("kind")) for loss in distill.get("losses", []))
+    balancer = distill.get("balancer", {}).get("kind", "static")
+    seed = results.recipe.get("seed")
+    return text(f"Losses: {losses or 'not recorded'}; balancer: {balancer}; seed {seed}.")
+
+
+def _data_kind(results: Results) -> str:
+    return str(results.recipe.get("data", {}).get("kind", "custom"))
+
+
+def _split_name(results: Results) -> str:
+    return f"{_data_kind(results)}, {results.recipe.get('evaluate', {}).get('split', 'test')} split"
+
+
+def _teacher_fact(results: Results, name: str) -> Any:
+    facts = results.lineage.get("teacher")
+    return facts.get(name) if isinstance(facts, dict) else None

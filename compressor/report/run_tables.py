@@ -1,0 +1,237 @@
+"""Tables about the run itself: sizes, artifacts, throughput, training, data, stages, device, lineage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.report import numbers as n
+from compressor.report.results import ArtifactFigures, Results
+from compressor.report.tables import ROLES, Cell, Column, Table, key_values
+
+_SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def size_table(results: Results) -> Table:
+    """Parameters and bytes at fp32."""
+    rows = []
+    for role in ("teacher", "student"):
+        found = getattr(results.size, role)
+        figures = [found.image_parameters, found.text_parameters, found.parameters] if found else [None] * 3
+        bytes_ = n.size(found.bytes if found else None)
+        rows.append((Cell(role, "head"), *(_cell(n.parameters(value)) for value in figures), _cell(bytes_)))
+    if results.size.parameter_ratio is not None and results.size.teacher and results.size.student:
+        teacher, student = results.size.teacher, results.size.student
+        towers = [
+            student.image_parameters / teacher.image_parameters if teacher.image_parameters else None,
+            student.text_parameters / teacher.text_parameters if teacher.text_parameters else None,
+        ]
+        shares = [*towers, results.size.parameter_ratio, results.size.bytes_ratio]
+        rows.append((Cell("student ÷ teacher", "head"), *(_cell(n.percent(share)) for share in shares)))
+    columns = (
+        _words("Model"),
+        *(Column(name, "Parameters") for name in ("image", "text", "both")),
+        Column("On disk, fp32"),
+    )
+    return Table("Size", columns, tuple(rows))
+
+
+def artifacts_table(results: Results) -> Table:
+    """Every exported precision of the student, behind its parity gate."""
+    names = ("Size", "p50", "Cosine", "Worst cosine")
+    columns = (
+        _words("Precision"),
+        _words("Tower"),
+        *map(Column, names),
+        Column("Recall change"),
+        _words("Parity"),
+    )
+    rows, notes = [], []
+    for name, artifact in results.artifacts.items():
+        rows += _artifact_rows(name, artifact, results.rehearsal)
+        notes += _reasons(name, artifact)
+    notes.append(
+        "Cosines are against the PyTorch student after subtracting the batch mean; the recall change is the mean "
+        "of the six recalls on validation, in points."
+    )
+    return Table("Exported artifacts of the student", columns, tuple(rows), " ".join(notes))
+
+
+def throughput_table(results: Results) -> Table:
+    """Items per second over batch sizes."""
+    cells: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in results.latency.batches if results.latency else []:
+        cells.setdefault((row["tower"], row["batch"]), {})[row["role"]] = row["per_second"]
+    rows = []
+    for (tower, batch), speeds in cells.items():
+        teacher, student = speeds.get("teacher"), speeds.get("student")
+        faster = f"{n.three_figures(student / teacher)} ×" if teacher and student else n.NOT_AVAILABLE
+        figures = (n.three_figures(teacher), n.three_figures(student), faster)
+        rows.append((Cell(tower, "head"), Cell(str(batch)), *map(_cell, figures)))
+    columns = (
+        _words("Tower"),
+        Column("Batch"),
+        Column("Teacher, per second"),
+        Column("Student, per second"),
+        Column("Faster"),
+    )
+    return Table("Throughput by batch size", columns, tuple(rows))
+
+
+def preprocess_table(results: Results) -> Table:
+    """What decoding and preprocessing cost, outside the figures above."""
+    found = results.latency.preprocess if results.latency else {}
+    rows: list[tuple[Cell, ...]] = []
+    if "decode" in found:
+        decode = found["decode"]
+        rows.append(
+            (Cell("decode an image", "head"), Cell(str(decode.get("source", ""))), _ms(decode.get("p50_ms")))
+        )
+    for role in ROLES:
+        if role in found:
+            rows.append(
+                (Cell("preprocess an image", "head"), Cell(role), _ms(found[role].get("image_p50_ms")))
+            )
+            rows.append((Cell("tokenise a text", "head"), Cell(role), _ms(found[role].get("text_p50_ms"))))
+    columns = (_words("Step"), _words("Of"), Column("p50"))
+    return Table("Before the model: decoding and preprocessing", columns, tuple(rows))
+
+
+def training_table(results: Results) -> Table:
+    """How each model of the run was trained."""
+    columns = (
+        _words("Model"),
+        *map(Column, ("Steps", "Time", "Images per second", "Best step", "Best validation RSUM")),
+    )
+    rows = []
+    for role, facts in results.training.items():
+        if isinstance(facts, dict):
+            rows.append(
+                (
+                    Cell(role, "head"),
+                    _cell(n.count(facts.get("steps"))),
+                    _cell(n.duration(facts.get("seconds"))),
+                    _cell(n.three_figures(facts.get("images_per_second"))),
+                    _cell(n.count(facts.get("best_step"))),
+                    _cell(n.NOT_JUDGED if results.rehearsal else n.points(facts.get("best_rsum"))),
+                )
+            )
+    return Table("Training", columns, tuple(rows))
+
+
+def data_table(results: Results) -> Table:
+    """Rows, captions and unusable samples of each split."""
+    rows = []
+    for split, facts in results.data.items():
+        if isinstance(facts, dict):
+            bad = facts.get("bad_images", facts.get("bad"))
+            rows.append(
+                (
+                    Cell(_SPLITS.get(split, split), "head"),
+                    _cell(n.count(facts.get("images"))),
+                    _cell(n.count(facts.get("captions"))),
+                    Cell(n.count(bad), "bad" if bad else "muted"),
+                )
+            )
+    columns = (_words("Split"), Column("Images"), Column("Captions"), Column("Unusable images"))
+    return Table("Data", columns, tuple(rows), "Unusable images are named in the run’s log and left out.")
+
+
+def stages_table(results: Results) -> Table:
+    """Where the time went."""
+    seconds = {
+        name: facts["seconds"]
+        for name, facts in results.stages.items()
+        if isinstance(facts, dict) and n.is_number(facts.get("seconds"))
+    }
+    longest = max(seconds.values(), default=0.0)
+    rows = [
+        (
+            Cell(name + (" (skipped)" if results.stages[name].get("skipped") else ""), "head"),
+            Cell(n.duration(taken), bar=taken / longest if longest else 0.0),
+        )
+        for name, taken in seconds.items()
+    ]
+    if rows:
+        rows.append((Cell("together", "head"), Cell(n.duration(sum(seconds.values())), "strong")))
+    return Table("Stages", (_words("Stage"), Column("Time")), tuple(rows))
+
+
+def device_table(results: Results) -> Table:
+    """What the figures were measured on."""
+    device = results.device
+    cpu = device.get("cpu") or {}
+    cores = f"{cpu.get('available_cores') or cpu.get('logical_cores')} usable of {cpu.get('logical_cores')}"
+    if cpu.get("quota_cores"):
+        cores += f", limited to {cpu['quota_cores']}"
+    gpus = [f"{gpu.get('name')} (driver {gpu.get('driver')})" for gpu in device.get("gpus") or []]
+    memory = device.get("memory_gib")
+    entries = {
+        "Processor": cpu.get("model"),
+        "Cores": cores if cpu else None,
+        "Instruction sets": ", ".join(cpu.get("flags") or []),
+        "Governor": cpu.get("governor"),
+        "GPU": ", ".join(gpus) or ("none" if device else None),
+        "Memory": f"{memory} GiB" if memory else None,
+        "System": device.get("os"),
+        "Python": device.get("python"),
+        "Libraries": _listed(device.get("libraries")),
+        "Device key": device.get("key"),
+    }
+    return key_values("Device", {name: value or n.NOT_AVAILABLE for name, value in entries.items()})
+
+
+def lineage_table(results: Results) -> Table:
+    """Versions, seeds and fingerprints."""
+    entries = {}
+    for name, value in results.lineage.items():
+        shown = _listed(value) if isinstance(value, dict) else value
+        entries[name.replace("_", " ")] = n.NOT_AVAILABLE if shown in (None, "") else shown
+    return key_values("Lineage", entries)
+
+
+def _artifact_rows(name: str, artifact: ArtifactFigures, rehearsal: bool) -> list[tuple[Cell, ...]]:
+    rows = []
+    for tower, found in (("image", artifact.image), ("text", artifact.text)):
+        first = tower == "image"
+        recall = n.NOT_JUDGED if rehearsal else n.signed_points(artifact.recall_delta)
+        passed = found.status == "passed"
+        rows.append(
+            (
+                Cell(name, "head"),
+                Cell(tower),
+                Cell(n.size(found.bytes)),
+                _ms(found.p50_ms),
+                _cell(n.cosine(found.cosine)),
+                _cell(n.cosine(found.worst_cosine)),
+                _cell(recall) if first else Cell(""),
+                Cell("✓ passed" if passed else "✕ failed", "good" if passed else "bad"),
+            )
+        )
+    return rows
+
+
+def _reasons(name: str, artifact: ArtifactFigures) -> list[str]:
+    told = [f"{name} is slower than fp32 on this machine."] if artifact.slower_than_fp32 else []
+    towers = [(f"{name} {tower}", getattr(artifact, tower).reason) for tower in ("image", "text")]
+    for what, reason in [*towers, (name, artifact.reason)]:
+        if reason:
+            told.append(f"{what}: {reason.rstrip('.')}.")
+    return told
+
+
+def _listed(value: Any) -> str:
+    if not isinstance(value, dict):
+        return ""
+    return ", ".join(f"{name} {part}" for name, part in value.items() if not isinstance(part, dict | list))
+
+
+def _ms(value: float | None) -> Cell:
+    return _cell(n.milliseconds(value))
+
+
+def _cell(text: str) -> Cell:
+    return Cell(text, "muted" if text in (n.NOT_AVAILABLE, n.NOT_JUDGED) else "")
+
+
+def _words(name: str) -> Column:
+    return Column(name, numeric=False)
