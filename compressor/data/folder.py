@@ -26,7 +26,8 @@ def open_folder(section: FolderData, split: Split) -> FilePairs:
     """One split of a folder tree. Row ids are paths relative to `data.path`, caption ids `<path>#<line>`.
 
     Sub-folders `train`, `val`, `test` are the splits where one of them exists; otherwise the relative path
-    decides (`split_by_hash`). Images without a caption file are rows without captions. Hidden files are left out.
+    decides (`split_by_hash`). Images without a caption file are rows without captions; hidden files are left
+    out.
 
     Raises:
         MissingResourceError: there is no such folder.
@@ -64,8 +65,8 @@ def missing(section: FolderData) -> list[str]:
     if section.path.is_dir():
         return []
     return [
-        f"The folder of images is missing: looked for {section.path}; set data.path to a folder with images and, "
-        "beside each, its captions (photo.jpg, photo.txt)."
+        f"The folder of images is missing: looked for {section.path}; set data.path to a folder with images "
+        "and, beside each, its captions (photo.jpg, photo.txt)."
     ]
 
 

@@ -57,15 +57,15 @@ class HuggingFacePairs:
 
 
 def open_huggingface(section: HuggingFaceData, split: Split) -> HuggingFacePairs:
-    """One split. Row ids come from `id_column`, or are `<their split>/<row number>`; caption ids `<row id>#<k>`.
+    """One split. Row ids come from `id_column` or are `<their split>/<row>`, caption ids `<row id>#<k>`.
 
-    The caption column holds a string or a list of strings. `data.splits` may use slices of the library, such as
-    `train[:90%]`.
+    The caption column holds a string or a list of strings. `data.splits` may use slices of the library, such
+    as `train[:90%]`.
 
     Raises:
         MissingDependencyError: the `datasets` library is not installed.
         MissingResourceError: there is no such folder or hub name, or the hub cannot be reached.
-        DataError: a column is missing or of another type, ids repeat, or the split does not exist or is empty.
+        DataError: a column is missing or of another type, ids repeat, the split does not exist or is empty.
     """
     if importlib.util.find_spec("datasets") is None:
         raise MissingDependencyError(_INSTALL)
@@ -121,8 +121,8 @@ def _split(section: HuggingFaceData, source: str, name: str) -> Dataset:
             loaded = datasets.load_dataset(source, revision=section.revision, split=sliced)
     except (ConnectionError, FileNotFoundError) as error:
         raise MissingResourceError(
-            f"{source}: the data set is not here and cannot be fetched ({_first_line(error)}); download it where "
-            "there is a network, keep it with save_to_disk and set data.path"
+            f"{source}: the data set is not here and cannot be fetched ({_first_line(error)}); download it "
+            "where there is a network, keep it with save_to_disk and set data.path"
         ) from error
     except Exception as error:  # builders raise any class, down to those of Arrow and of the decoders
         raise DataError(f"{source}: the data set cannot be opened: {_first_line(error)}") from error

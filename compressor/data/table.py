@@ -39,22 +39,25 @@ class _Image:
 def open_table(section: TableData, split: Split) -> FilePairs:
     """One split of a CSV or TSV file with a header, UTF-8, quoted as spreadsheets do.
 
-    Row ids are the image paths as written, caption ids `<image path>#<k>`. Rows with the same path are captions of
-    one image. Without a split column the image path decides (`split_by_hash`).
+    Row ids are the image paths as written, caption ids `<image path>#<k>`. Rows with the same path are
+    captions of one image. Without a split column the image path decides (`split_by_hash`).
 
     Raises:
         MissingResourceError: the table or the images are not there.
         DataError: the table is malformed (file and line), or the split has no images.
     """
-    missing_parts = missing(section)
-    if missing_parts:
-        raise MissingResourceError(missing_parts[0])
+    absent = missing(section)
+    if absent:
+        raise MissingResourceError(" ".join(absent))
     path, root = section.path, _images(section)
+    text = _text(path)
+    header, delimiter = _header(section, text)
     images: dict[str, _Image] = {}
-    for line, record in _records(section):
+    for line, record in _records(path, text, header, delimiter):
         _add(images, record, section, f"{path}:{line}")
     counts = Counter(image.split for image in images.values())
-    hint = "" if _has_split(section) else "; the table has no split column, so data.split_fractions decide"
+    named = section.split_column in header
+    hint = "" if named else "; the table has no split column, so data.split_fractions decide"
     refuse_empty_split(split, counts, str(path), hint)
     empty: list[str] = []
     rows: list[Row] = []
@@ -101,20 +104,18 @@ def _add(images: dict[str, _Image], record: Mapping[str, str], section: TableDat
     image.captions.append((f"{name}#{len(image.captions)}", record[section.caption_column]))
 
 
-def _records(section: TableData) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line of the file, values by column) of every line after the header."""
-    path = section.path
-    text = _text(path)
-    header, delimiter = _header(section, text)
+def _records(
+    path: Path, text: str, header: list[str], delimiter: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line of the file, values by column) of every record after the header."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for number, values in enumerate(reader):
             if number == 0 or not values:
                 continue
             if len(values) != len(header):
-                raise DataError(
-                    f"{path}:{reader.line_num}: {len(values)} fields, but the header has {len(header)} columns"
-                )
+                count = f"{len(values)} fields, but the header has {len(header)} columns"
+                raise DataError(f"{path}:{reader.line_num}: {count}")
             yield reader.line_num, dict(zip(header, values, strict=True))
     except csv.Error as error:
         raise DataError(
@@ -133,14 +134,14 @@ def _text(path: Path) -> str:
 
 
 def _header(section: TableData, text: str) -> tuple[list[str], str]:
-    """The columns and the delimiter: the first of the extension's delimiters that gives the columns asked for."""
+    """The columns and the delimiter: the extension's first delimiter that gives the columns asked for."""
     path = section.path
     first = io.StringIO(text, newline="").readline()
     candidates = _DELIMITERS.get(path.suffix.lower(), ",\t;|")
     wanted = [section.image_column, section.caption_column]
     if section.split_column not in (None, _DEFAULT_SPLIT_COLUMN):
         wanted.append(str(section.split_column))
-    headers = {delimiter: _columns(path, first, delimiter) for delimiter in candidates}
+    headers = {delimiter: _columns(first, delimiter) for delimiter in candidates}
     for delimiter, columns in headers.items():
         if set(wanted) <= set(columns):
             if len(set(columns)) != len(columns):
@@ -153,14 +154,9 @@ def _header(section: TableData, text: str) -> tuple[list[str], str]:
     )
 
 
-def _columns(path: Path, line: str, delimiter: str) -> list[str]:
+def _columns(line: str, delimiter: str) -> list[str]:
+    """The names in a header line; none where the line is not valid with this delimiter."""
     try:
         return [name.strip() for name in next(csv.reader([line], delimiter=delimiter, strict=True), [])]
-    except csv.Error as error:
-        raise DataError(f"{path}:1: the header is not valid: {error}") from error
-
-
-def _has_split(section: TableData) -> bool:
-    return (
-        section.split_column is not None and section.split_column in _header(section, _text(section.path))[0]
-    )
+    except csv.Error:
+        return []

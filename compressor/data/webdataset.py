@@ -1,16 +1,17 @@
 """WebDataset shards: tar files whose members share a name per sample, such as `000001.jpg` and `000001.txt`.
 
-The shards are indexed once, by their headers; an image is then read at its offset, in any order and from any thread.
-That is what shuffling by (seed, epoch) and resuming at any step need, and what a streaming reader cannot give.
+The shards are indexed once, by their headers; an image is then read at its offset, in any order and from any
+thread. Shuffling by (seed, epoch) and resuming at any step need that; a streaming reader cannot give it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -82,8 +83,8 @@ def open_webdataset(section: WebDatasetData, split: Split) -> ShardPairs:
 
     Raises:
         MissingResourceError: no shard matches the split's pattern.
-        DataError: a shard is damaged or compressed, a sample comes twice, the split has no images, or too many
-            samples have no image or unreadable captions.
+        DataError: a shard is damaged or compressed, a member comes twice, the split has no images, or too
+            many samples have no image or unreadable captions.
     """
     if split not in section.shards:
         raise DataError(f"data.shards names no split {split!r}, only: {', '.join(section.shards) or 'none'}")
@@ -126,13 +127,15 @@ def missing(section: WebDatasetData) -> list[str]:
 def _missing_shards(root: Path, split: str, pattern: str, absent: Sequence[Path]) -> str:
     first = f" (first: {absent[0]})" if absent else ""
     return (
-        f"Shards of the split {split} are missing: looked for {root / pattern}{first}; make tar files with the "
-        "webdataset library or img2dataset and set data.root and data.shards."
+        f"Shards of the split {split} are missing: looked for {root / pattern}{first}; make tar files with "
+        "the webdataset library or img2dataset and set data.root and data.shards."
     )
 
 
 def _shards(root: Path, pattern: str) -> list[Path]:
-    """The files of a pattern in order: braces (`{000..012}`, `{a,b}`) are spelled out, then each is a glob."""
+    """The files of a pattern in order: braces (`{000..012}`, `{a,b}`) spelled out, then each as a glob."""
+    if Path(pattern).is_absolute():
+        raise DataError(f"data.shards: {pattern!r} must be relative to data.root")
     found: list[Path] = []
     for name in _spelled_out(pattern):
         if any(sign in name for sign in "*?["):
@@ -142,13 +145,12 @@ def _shards(root: Path, pattern: str) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _spelled_out(pattern: str) -> Iterator[str]:
+def _spelled_out(pattern: str) -> list[str]:
     parts = _BRACES.split(pattern)
     choices = [_choices(part) if position % 2 else [part] for position, part in enumerate(parts)]
-    for count, chosen in enumerate(product(*choices)):
-        if count >= _MAX_SHARDS:
-            raise DataError(f"data.shards: {pattern!r} names more than {_MAX_SHARDS:,} shards")
-        yield "".join(chosen)
+    if math.prod(map(len, choices)) > _MAX_SHARDS:
+        raise DataError(f"data.shards: {pattern!r} names more than {_MAX_SHARDS:,} shards")
+    return ["".join(chosen) for chosen in product(*choices)]
 
 
 def _choices(inside: str) -> Sequence[str]:
@@ -177,8 +179,18 @@ def _index(shard: Path, section: WebDatasetData, samples: dict[str, _Sample]) ->
                     raise DataError(f"{shard}: the member {member.name!r} appears more than once")
                 members.add(member.name)
                 _take(shard, archive, member, section, prefix, samples)
+            _refuse_missing_end(shard, archive.offset)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{shard}: not a readable, uncompressed tar file: {error}") from error
+
+
+def _refuse_missing_end(shard: Path, offset: int) -> None:
+    """Python's reader stops without a word at a damaged header; a whole archive goes on with zeros."""
+    with shard.open("rb") as file:
+        file.seek(offset)
+        block = file.read(tarfile.BLOCKSIZE)
+    if not block or block.strip(b"\0"):
+        raise DataError(f"{shard}: the shard is damaged or truncated at byte {offset:,}")
 
 
 def _take(

@@ -59,7 +59,8 @@ def train_bpe(
 def clip_tokenizer(context_length: int = 77) -> tuple[Tokenizer, TextSpec]:
     """CLIP's byte-pair encoding (49,408 tokens) with ids equal to `open_clip.SimpleTokenizer`'s.
 
-    The merges are read from the open_clip package, which is found without being imported.
+    The merges are read from the open_clip package, which is found without being imported. Characters that are
+    new in Unicode may be split differently: this library and open_clip's `regex` carry tables of their own.
 
     Raises:
         MissingDependencyError: open_clip is not installed.
