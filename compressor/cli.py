@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Heavy imports stay inside the commands, so that `--help` is instant."""
+"""The command line: parses, calls, prints. Heavy imports stay inside the commands: `--help` is instant."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RecipeArgument = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped recipe.", show_default=False)]
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A YAML file, or the name of a shipped recipe.", show_default=False)
+]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Overrides such as distill.epochs=2.", show_default=False, metavar="[KEY=VALUE]...")
+    list[str] | None,
+    typer.Argument(help="Overrides such as distill.epochs=2.", show_default=False, metavar="[KEY=VALUE]..."),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that run folders lie in.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable: one JSON document on standard output.")]
 Rehearse = Annotated[
-    bool, typer.Option("--rehearse", help="Every stage with the real architectures, a handful of pairs, a few steps.")
+    bool,
+    typer.Option(
+        "--rehearse", help="Every stage with the real architectures, a handful of pairs, a few steps."
+    ),
 ]
 
 
@@ -43,7 +49,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug logs.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of every command."""
     _quieten_libraries()
@@ -52,7 +60,7 @@ def options(
 
 
 def _quieten_libraries() -> None:
-    """Third-party progress bars and warnings are noise in front of a user; `--debug` and run.log keep the logs."""
+    """Third-party progress bars and warnings are noise to a user; `--debug` and run.log keep the logs."""
     import os
     import warnings
 
@@ -81,8 +89,12 @@ def run(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
-    start: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it anew.")] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all after it anew.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="STAGE", help="Stop after this stage.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run every stage anew.")] = False,
     rehearse: Rehearse = False,
     quiet: Quiet = False,
@@ -116,7 +128,9 @@ def run(
 
 
 @app.command()
-def validate(recipe: RecipeArgument, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False) -> None:
+def validate(
+    recipe: RecipeArgument, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False
+) -> None:
     """Check a recipe without running anything."""
     from compressor.recipe.check import check
     from compressor.recipe.load import load_recipe
@@ -173,12 +187,20 @@ def cache(
 @app.command()
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder, or a run folder that holds one.")],
-    kind: Annotated[str, typer.Option("--kind", help="Data kind: karpathy, coco_captions, table, folder, scenes ...")],
-    annotations: Annotated[Path | None, typer.Option("--annotations", help="Annotation file or table.")] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="Data kind: karpathy, coco_captions, table, folder, scenes ...")
+    ],
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", help="Annotation file or table.")
+    ] = None,
     images: Annotated[Path | None, typer.Option("--images", help="Folder of images.")] = None,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
-    options: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Further keys of the data section.")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="Artifact to evaluate; default: the bundle's.")] = None,
+    options: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Further keys of the data section.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Artifact to evaluate; default: the bundle's.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads; default: all.")] = None,
     quiet: Quiet = False,
@@ -255,7 +277,7 @@ def schema(
 
 
 def main() -> None:
-    """Entry point: one sentence and a useful exit code for every expected failure, a traceback with `--debug`."""
+    """Entry point: one sentence and an exit code for every expected failure, a traceback with `--debug`."""
     debug = "--debug" in sys.argv[1:]
     try:
         app()
@@ -272,5 +294,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        typer.echo(f"internal error: {type(error).__name__}: {error} (run with --debug for the traceback)", err=True)
+        typer.echo(
+            f"internal error: {type(error).__name__}: {error} (run with --debug for the traceback)", err=True
+        )
         sys.exit(1)

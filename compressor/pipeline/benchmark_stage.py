@@ -12,7 +12,9 @@ from compressor.pipeline.stage import Outcome, Stage
 
 def about(context: Context) -> str:
     section = context.recipe.benchmark
-    against = "student against teacher" if context.teacher_runs else "the student alone (its teacher cannot be run)"
+    against = (
+        "student against teacher" if context.teacher_runs else "the student alone (its teacher cannot be run)"
+    )
     return f"{against}, {section.threads} thread(s), {section.rounds} interleaved rounds"
 
 
@@ -28,7 +30,9 @@ def run(context: Context, key: str) -> Outcome:
     student = Bundle.open(folder.bundle, precision="fp32", threads=section.threads)
     models = {"student": student}
     if context.teacher_runs:
-        models["teacher"] = Bundle.open(folder.bundle_of("teacher"), precision="fp32", threads=section.threads)
+        models["teacher"] = Bundle.open(
+            folder.bundle_of("teacher"), precision="fp32", threads=section.threads
+        )
     others = {
         name: Bundle.open(folder.bundle, precision=name, threads=section.threads)
         for name, artifact in student.manifest.artifacts.items()
@@ -47,9 +51,15 @@ def run(context: Context, key: str) -> Outcome:
     }
     write_json(folder.benchmark, facts)
     pair = comparison.latency.pair
-    shown = [f"{role} {timing.p50_ms:.2f} ms" for role, timing in (("teacher", pair.teacher), ("student", pair.student)) if timing]
+    shown = [
+        f"{role} {timing.p50_ms:.2f} ms"
+        for role, timing in (("teacher", pair.teacher), ("student", pair.student))
+        if timing
+    ]
     ratio = comparison.latency.p50_ratio
-    summary = "one image and one text: " + ", ".join(shown) + (f", ratio {ratio:.3f}" if ratio is not None else "")
+    summary = (
+        "one image and one text: " + ", ".join(shown) + (f", ratio {ratio:.3f}" if ratio is not None else "")
+    )
     return Outcome([folder.benchmark], summary, {})
 
 

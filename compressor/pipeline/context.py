@@ -42,7 +42,7 @@ class Context:
     reporter: Reporter
     rehearsal: bool = False
     _pairs: dict[Split, PairSet] = field(default_factory=dict)
-    _decoded: dict[Split, DecodedImages] = field(default_factory=dict)
+    _decoded: dict[tuple[Split, int], DecodedImages] = field(default_factory=dict)
 
     def pairs(self, split: Split) -> PairSet:
         """The rows of a split, opened once."""
@@ -54,32 +54,39 @@ class Context:
         """A callback `(done, total)` for long work."""
         return lambda done, total: self.reporter.work(label, done, total)
 
-    def decoded(self, split: Split) -> DecodedImages:
+    def decoded(self, split: Split, side: int | None = None) -> DecodedImages:
         """Decoded pictures of a split, from the cache that all runs beside this one share."""
-        if split not in self._decoded:
-            from compressor.data.decoded import DecodedImages
+        wanted = (split, side or self.decoded_side)
+        if wanted not in self._decoded:
+            self._decoded[wanted] = self._decode(*wanted)
+        return self._decoded[wanted]
 
-            pairs, data = self.pairs(split), self.recipe.data
-            side = self.decoded_side
-            images = DecodedImages.build(
-                pairs,
-                side,
-                self.folder.cache / "decoded" / hash_json({"pairs": pairs.fingerprint, "side": side}),
-                data.max_bad_fraction,
-                data.decoded_cache_gb,
-                self.progress(f"decoding {split}"),
+    def _decode(self, split: Split, side: int) -> DecodedImages:
+        from compressor.data.decoded import DecodedImages
+
+        pairs, data = self.pairs(split), self.recipe.data
+        images = DecodedImages.build(
+            pairs,
+            side,
+            self.folder.cache / "decoded" / hash_json({"pairs": pairs.fingerprint, "side": side}),
+            data.max_bad_fraction,
+            data.decoded_cache_gb,
+            self.progress(f"decoding {split}"),
+        )
+        bad = len(pairs.rows) - len(images.kept)
+        if bad:
+            self.reporter.note(
+                f"{bad} of {len(pairs.rows)} {split} images are unusable and skipped; see run.log"
             )
-            bad = len(pairs.rows) - len(images.kept)
-            if bad:
-                self.reporter.note(f"{bad} of {len(pairs.rows)} {split} images are unusable and skipped; see the log")
-            self._decoded[split] = images
-        return self._decoded[split]
+        return images
 
     @property
     def decoded_side(self) -> int:
-        """Short side of decoded pictures: as large as the larger of student and teacher needs."""
+        """Short side of decoded pictures: the larger need of student and teacher, crops not enlarged."""
         teacher = self.teacher_model.preprocessor.image.size if self.teacher_runs else 0
-        return max(self.recipe.student.image.input.size, teacher)
+        side = max(self.recipe.student.image.input.size, teacher)
+        crop = self.recipe.distill.augmentation.crop_scale
+        return side if crop is None else math.ceil(side / math.sqrt(crop[0]))
 
     @property
     def teacher_runs(self) -> bool:
@@ -89,20 +96,23 @@ class Context:
     @cached_property
     def teacher_model(self) -> Model:
         """The frozen teacher, with the weights of its fine-tuning where the recipe asks for one."""
+        if getattr(self.recipe.teacher, "fine_tune", None) is None:
+            return self.load_teacher()
+        from compressor.teachers.checkpoint import load_any_checkpoint
+        from compressor.teachers.load import freeze
+
+        return freeze(load_any_checkpoint(self.folder.tuned_teacher))
+
+    def load_teacher(self) -> Model:
+        """The teacher as the recipe names it. `MissingResourceError` has a sentence for each thing missing."""
         from compressor.teachers.load import load_teacher, missing_resources
 
         section = self.recipe.teacher
-        assert section is not None and section.runnable
+        assert section is not None
         missing = [] if self.rehearsal else missing_resources(section)
         if missing:
-            raise MissingResourceError(" ".join(missing))
-        model = load_teacher(section, rehearse=self.rehearsal)
-        tuned = self.folder.teacher / "model.safetensors"
-        if getattr(section, "fine_tune", None) is not None and tuned.is_file():
-            from compressor.pipeline.fine_tuning import with_weights
-
-            model = with_weights(model, tuned)
-        return model
+            raise MissingResourceError("\n".join(missing))
+        return load_teacher(section, rehearse=self.rehearsal)
 
     @cached_property
     def stored_embeddings(self) -> StoredEmbeddings:
@@ -123,7 +133,7 @@ class Context:
 
     @cached_property
     def student_preprocessor(self) -> Preprocessor:
-        """Preprocessing of the student; a tokeniser to be trained is trained on the training captions, once."""
+        """Preprocessing of the student; a tokeniser to be trained is trained on the training captions."""
         from compressor.preprocess.preprocessor import Preprocessor
         from compressor.preprocess.spec import ImageSpec
         from compressor.students.build import build_tokenizer
@@ -134,7 +144,7 @@ class Context:
         return Preprocessor(ImageSpec(**section.image.input.model_dump()), text, tokenizer)
 
     def training_set(self, *, live: bool) -> TrainingSet:
-        """Training rows with the student's geometry and tokens, and the teacher's too when it runs at every step."""
+        """Training rows in the student's geometry and tokens; `live` adds the teacher's."""
         from compressor.data.loader import TrainingSet
 
         return TrainingSet(
@@ -192,7 +202,7 @@ class Context:
         return StoredSignals(self.build_store(), self.training_set(live=False))
 
     def lineage(self) -> dict[str, Any]:
-        """Where a model came from: recipe, data, teacher, seed, versions. No times, so that bundles are reproducible."""
+        """Where a model came from. It holds no times, so that bundles are reproducible."""
         from compressor.pipeline.keys import versions
 
         return {
@@ -202,4 +212,3 @@ class Context:
             "data": self.pairs("train").fingerprint,
             "versions": versions("export"),
         }
-

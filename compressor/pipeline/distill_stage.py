@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import CompressorError
-from compressor.files import atomic_folder
 from compressor.pipeline.context import Context
 from compressor.pipeline.keys import file_identity
 from compressor.pipeline.stage import Outcome, Stage
-from compressor.pipeline.training import job_for, training_facts
+from compressor.pipeline.training import job_for, publish, training_facts
 from compressor.recipe.losses import StaticBalance, TaskLoss
 
 
@@ -26,8 +24,16 @@ def about(context: Context) -> str:
 def inputs(context: Context) -> dict[str, Any]:
     recipe = context.recipe
     image, text = recipe.student.image, recipe.student.text
-    files = [getattr(image, "weights", None), getattr(image, "weights_overlay", None), getattr(text, "weights", None)]
-    files += [getattr(image, "path", None), getattr(text, "path", None), getattr(recipe.student.tokenizer, "path", None)]
+    files = [
+        getattr(image, "weights", None),
+        getattr(image, "weights_overlay", None),
+        getattr(text, "weights", None),
+    ]
+    files += [
+        getattr(image, "path", None),
+        getattr(text, "path", None),
+        getattr(recipe.student.tokenizer, "path", None),
+    ]
     return {
         "student": recipe.student.model_dump(mode="json"),
         "distill": recipe.distill.model_dump(mode="json", exclude={"trackers", "workers"}),
@@ -42,13 +48,17 @@ def roles(context: Context) -> list[str]:
 
 
 def run(context: Context, key: str) -> Outcome:
-    facts = {role: _train(context, role, context.folder.training / key[:12] / role) for role in roles(context)}
+    facts = {
+        role: _train(context, role, context.folder.training / key[:12] / role) for role in roles(context)
+    }
     outputs = [context.folder.checkpoint]
     if "control" in facts:
         outputs.append(context.folder.root / "control" / "checkpoint")
     speed = facts["student"]["images_per_second"]
     best = facts["student"]["best_rsum"]
-    chosen = f", validation RSUM {best:.1f} at step {facts['student']['best_step']}" if best is not None else ""
+    chosen = (
+        f", validation RSUM {best:.1f} at step {facts['student']['best_step']}" if best is not None else ""
+    )
     return Outcome(outputs, f"{speed:.0f} images/s{chosen}", {**facts, "training": key[:12]})
 
 
@@ -75,13 +85,6 @@ def _train(context: Context, role: str, folder: Path) -> dict[str, Any]:
     target = context.folder.checkpoint if role == "student" else context.folder.root / role / "checkpoint"
     publish(result.best, target)
     return training_facts(result) | {"curve": str(result.curves.relative_to(context.folder.root))}
-
-
-def publish(source: Path, target: Path) -> None:
-    """Copy a checkpoint folder to where users find it, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(target) as temporary:
-        shutil.copytree(source, temporary, dirs_exist_ok=True)
 
 
 STAGE = Stage("distill", ("teacher", "cache"), about, inputs, run)

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: retrieval quality of teacher, student and control on the same rows, through the same runtime."""
+"""Stage `evaluate`: retrieval of teacher, student and control on the same rows, through the same runtime."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def run(context: Context, key: str) -> Outcome:
     if context.recipe.teacher is not None:
         encoded = {"teacher": _encode_teacher(context, encoded["student"].ids), **encoded}
     ranks = {
-        role: retrieval(pairs.image_embeds, pairs.text_embeds, pairs.text_to_image) for role, pairs in encoded.items()
+        role: retrieval(pairs.image_embeds, pairs.text_embeds, pairs.text_to_image)
+        for role, pairs in encoded.items()
     }
     section = context.recipe.evaluate
     facts = {
@@ -113,7 +114,11 @@ def _retention(context: Context, ranks: dict[str, Ranks]) -> dict[str, Any] | No
         return None
     section = context.recipe.evaluate
     found = compare(
-        ranks["teacher"], ranks["student"], ranks.get("control"), resamples=section.bootstrap, seed=context.recipe.seed
+        ranks["teacher"],
+        ranks["student"],
+        ranks.get("control"),
+        resamples=section.bootstrap,
+        seed=context.recipe.seed,
     )
     return found.model_dump(mode="json")
 

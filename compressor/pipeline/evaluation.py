@@ -28,10 +28,14 @@ def data_section(
         keys["root"] = str(Path.cwd())
     if annotations is not None:
         path = str(annotations.absolute())
-        keys |= {"coco_captions": {"annotations": {split: path}}, "table": {"path": path}}.get(kind, {"annotations": path})
+        keys |= {"coco_captions": {"annotations": {split: path}}, "table": {"path": path}}.get(
+            kind, {"annotations": path}
+        )
     if images is not None:
         path = str(images.absolute())
-        keys |= {"coco_captions": {"images": {split: path}}, "folder": {"path": path}}.get(kind, {"images": path})
+        keys |= {"coco_captions": {"images": {split: path}}, "folder": {"path": path}}.get(
+            kind, {"images": path}
+        )
     for option in options:
         name, equals, value = option.partition("=")
         if not equals:
@@ -42,7 +46,9 @@ def data_section(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "--kind"
-        raise RecipeError(f"the data described on the command line is not usable: {where}: {first['msg']}") from error
+        raise RecipeError(
+            f"the data described on the command line is not usable: {where}: {first['msg']}"
+        ) from error
 
 
 def evaluate_bundle(
@@ -85,7 +91,9 @@ def evaluate_bundle(
 def print_quality(figures: dict[str, Any]) -> None:
     """The figures as a table."""
     quality = figures["quality"]
-    table = Table(title=f"{figures['bundle']} ({figures['precision']}), {figures['split']} split", title_justify="left")
+    table = Table(
+        title=f"{figures['bundle']} ({figures['precision']}), {figures['split']} split", title_justify="left"
+    )
     for heading in ("direction", "R@1", "R@5", "R@10", "median rank", "mAP@R"):
         table.add_column(heading, justify="left" if heading == "direction" else "right")
     for name, key in (("image to text", "i2t"), ("text to image", "t2i")):
@@ -96,4 +104,6 @@ def print_quality(figures: dict[str, Any]) -> None:
     spread = f" (95 % interval {interval['low']:.1f} to {interval['high']:.1f})" if interval else ""
     console = Console()
     console.print(table)
-    console.print(f"RSUM {quality['rsum']:.1f}{spread}, {quality['images']} images, {quality['captions']} captions")
+    console.print(
+        f"RSUM {quality['rsum']:.1f}{spread}, {quality['images']} images, {quality['captions']} captions"
+    )

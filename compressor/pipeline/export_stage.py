@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def about(context: Context) -> str:
     names = [*roles(context), *(["teacher"] if context.teacher_runs else [])]
-    return f"{', '.join(names)} to ONNX ({', '.join(context.recipe.export.precisions)}), each checked against PyTorch"
+    precisions = ", ".join(context.recipe.export.precisions)
+    return f"{', '.join(names)} to ONNX ({precisions}), each checked against PyTorch"
 
 
 def inputs(context: Context) -> dict[str, Any]:

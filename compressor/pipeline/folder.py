@@ -18,8 +18,8 @@ STATE_VERSION = 1
 class RunFolder:
     """`runs/<name>/`: every path that a stage writes, and `state.json`, the record of what is done.
 
-    `cache` is shared by all runs beside this one: what lies there is keyed by content, so that an ablation, another
-    seed or the control student never decodes a picture or runs the teacher twice.
+    `cache` is shared by all runs beside this one: what lies there is keyed by content, so that an ablation,
+    another seed or the control student never decodes a picture or runs the teacher twice.
     """
 
     def __init__(self, root: Path) -> None:
@@ -27,6 +27,7 @@ class RunFolder:
         self.cache = root.parent / ".cache"
         self.state_file = root / "state.json"
         self.teacher = root / "teacher"
+        self.tuned_teacher = self.teacher / "checkpoint"
         self.training = root / "training"
         self.checkpoint = root / "checkpoint"
         self.bundle = root / "bundle"
@@ -43,7 +44,7 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold this folder alone; a second run is refused with the number of the process that has it.
 
-        The lock is the operating system's (flock): it vanishes with its process, so a killed run leaves nothing behind.
+        The lock is the operating system's (flock): it vanishes with its process, so a killed run leaves none.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("a+") as handle:
@@ -81,17 +82,27 @@ class RunFolder:
 
     def _stands(self, path: str, facts: dict[str, Any]) -> bool:
         file = self.root / path
-        return file.is_file() and file.stat().st_size == facts["bytes"] and sha256_file(file) == facts["sha256"]
+        return (
+            file.is_file() and file.stat().st_size == facts["bytes"] and sha256_file(file) == facts["sha256"]
+        )
 
-    def finish(self, stage: str, key: str, outputs: list[Path], seconds: float, facts: dict[str, Any]) -> None:
+    def finish(
+        self, stage: str, key: str, outputs: list[Path], seconds: float, facts: dict[str, Any]
+    ) -> None:
         """Record a finished stage with the hashes of its outputs (folders: every file in them)."""
-        files = [f for path in outputs for f in (sorted(path.rglob("*")) if path.is_dir() else [path]) if f.is_file()]
+        files = [
+            f
+            for path in outputs
+            for f in (sorted(path.rglob("*")) if path.is_dir() else [path])
+            if f.is_file()
+        ]
         entry = {
             "key": key,
             "seconds": round(seconds, 3),
             "facts": facts,
             "outputs": {
-                str(f.relative_to(self.root)): {"bytes": f.stat().st_size, "sha256": sha256_file(f)} for f in files
+                str(f.relative_to(self.root)): {"bytes": f.stat().st_size, "sha256": sha256_file(f)}
+                for f in files
             },
         }
         stages = self._stages()
@@ -109,4 +120,8 @@ class RunFolder:
             state = read_json(self.state_file)
         except (OSError, CompressorError):
             return {}
-        return state.get("stages", {}) if isinstance(state, dict) and state.get("version") == STATE_VERSION else {}
+        return (
+            state.get("stages", {})
+            if isinstance(state, dict) and state.get("version") == STATE_VERSION
+            else {}
+        )

@@ -9,7 +9,15 @@ from typing import Any
 from compressor.files import hash_json
 
 # Raised by hand when a stage's code changes what it produces; a mere refactoring must not retrain a model.
-CODE_VERSION = {"teacher": 1, "cache": 1, "distill": 1, "export": 1, "evaluate": 1, "benchmark": 1, "report": 1}
+CODE_VERSION = {
+    "teacher": 1,
+    "cache": 1,
+    "distill": 1,
+    "export": 1,
+    "evaluate": 1,
+    "benchmark": 1,
+    "report": 1,
+}
 
 _LIBRARIES = {
     "teacher": ("torch", "transformers", "open_clip_torch", "timm"),

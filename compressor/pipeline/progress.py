@@ -78,7 +78,7 @@ class RichReporter:
 
 
 class PlainReporter:
-    """For a log file or a pipe: a line when a stage starts or ends, and one every few seconds of long work."""
+    """For a log file or a pipe: a line when a stage starts or ends, one every few seconds of long work."""
 
     def __init__(self, console: Console, interval: float = 5.0) -> None:
         self.console = console

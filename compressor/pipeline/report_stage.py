@@ -1,4 +1,4 @@
-"""Stage `report`: every figure of the run in one results.json, judged against the goals, and told to people."""
+"""Stage `report`: every figure of the run in one results.json, judged against the goals, told to people."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def run(context: Context, key: str) -> Outcome:
     files = write_report(context.folder.root, results, curves)
     verdicts = [goal.verdict for goal in results.goals]
     counted = ", ".join(f"{verdicts.count(v)} {v}" for v in ("met", "missed", "not judged") if v in verdicts)
-    return Outcome([context.folder.results, *files], f"goals: {counted or 'none'}; {context.folder.root / 'report.html'}")
+    return Outcome(
+        [context.folder.results, *files], f"goals: {counted or 'none'}; {context.folder.root / 'report.html'}"
+    )
 
 
 def assemble(context: Context) -> Results:
@@ -72,7 +74,8 @@ def assemble(context: Context) -> Results:
 def _manifests(context: Context) -> dict[str, BundleManifest]:
     names = ["student", *(["teacher"] if context.teacher_runs else [])]
     return {
-        role: BundleManifest.model_validate(read_json(context.folder.bundle_of(role) / "bundle.json")) for role in names
+        role: BundleManifest.model_validate(read_json(context.folder.bundle_of(role) / "bundle.json"))
+        for role in names
     }
 
 
@@ -139,7 +142,11 @@ def _git_revision() -> str | None:
         return None
     try:
         found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -17,11 +17,15 @@ def rewrite_report(path: Path) -> list[Path]:
     """Files written. Raises `MissingResourceError` where the folder holds no finished run."""
     folder = RunFolder(path)
     if not folder.results.is_file():
-        raise MissingResourceError(f"{folder.results} does not exist; `compressor run` writes it when a run ends")
+        raise MissingResourceError(
+            f"{folder.results} does not exist; `compressor run` writes it when a run ends"
+        )
     try:
         results = Results.model_validate_json(folder.results.read_text(encoding="utf-8"))
     except ValidationError as error:
-        raise DataError(f"{folder.results} is not a results file of this version; run the recipe again") from error
+        raise DataError(
+            f"{folder.results} is not a results file of this version; run the recipe again"
+        ) from error
     curves = {}
     for role, facts in results.training.items():
         file = folder.root / facts.get("curve", "")

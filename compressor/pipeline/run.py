@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import CompressorError, RecipeError
+from compressor.data import missing_data
+from compressor.errors import CompressorError, MissingResourceError, RecipeError
 from compressor.pipeline.context import Context
 from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.keys import stage_key
@@ -80,8 +81,8 @@ def run(
 ) -> Results | None:
     """Run a recipe over `runs/<name>/` and give its results (None when `until` stops before the report).
 
-    Raises a `CompressorError` subclass for everything a user can cause. What was finished before an error, a kill or
-    Ctrl-C is kept, and the next call continues there.
+    Raises a `CompressorError` subclass for everything a user can cause. What was finished before an error, a kill
+    or Ctrl-C is kept, and the next call continues there.
     """
     for name in (options.start, options.until):
         if name is not None and name not in stage_names():
@@ -95,6 +96,7 @@ def run(
 
 
 def _run(context: Context, options: Options) -> Results | None:
+    _require_resources(context)
     total = len(STAGES)
     for number, state in enumerate(walk(context, options), start=1):
         stage, key = state.stage, state.key
@@ -110,6 +112,17 @@ def _run(context: Context, options: Options) -> Results | None:
     return Results.model_validate_json(context.folder.results.read_text(encoding="utf-8"))
 
 
+def _require_resources(context: Context) -> None:
+    """Name everything that is missing at once, data and weights, before any work begins."""
+    missing = missing_data(context.recipe.data)
+    if missing and context.recipe.teacher is not None:
+        from compressor.teachers.load import missing_resources
+
+        missing = [*missing, *missing_resources(context.recipe.teacher)]
+    if missing:
+        raise MissingResourceError("\n".join(missing))
+
+
 def _run_stage(context: Context, stage: Stage, key: str, number: int, total: int) -> None:
     context.reporter.stage(number, total, stage.name, stage.about(context))
     log.info("%s: started, key %s", stage.name, key)
@@ -122,7 +135,9 @@ def _run_stage(context: Context, stage: Stage, key: str, number: int, total: int
         raise
     except OSError as error:
         log.exception("%s failed", stage.name)
-        raise CompressorError(f"{stage.name}: {error.strerror or error} ({error.filename or 'no file named'})") from error
+        raise CompressorError(
+            f"{stage.name}: {error.strerror or error} ({error.filename or 'no file named'})"
+        ) from error
     seconds = time.monotonic() - started
     context.folder.finish(stage.name, key, outcome.outputs, seconds, outcome.facts)
     context.reporter.finished(stage.name, seconds, outcome.summary)

@@ -44,7 +44,7 @@ def run(context: Context, key: str) -> Outcome:
             from compressor.pipeline.fine_tuning import fine_tune
 
             facts["fine_tuning"] = fine_tune(context, teacher.fine_tune, key)
-            outputs.append(context.folder.teacher / "model.safetensors")
+            outputs.append(context.folder.tuned_teacher)
         model = context.teacher_model
         facts |= {
             "kind": teacher.kind,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor.files import atomic_folder
 from compressor.pipeline.context import Context
 from compressor.recipe.losses import BalancerConfig, LossConfig
 from compressor.recipe.training import TrainingBase
@@ -28,13 +30,14 @@ def job_for(
     section: TrainingBase,
     folder: Path,
     label: str,
+    side: int | None = None,
 ) -> TrainingJob:
     """A training job that validates on the recipe's validation split and reports under `label`."""
     from compressor.distill.trainer import TrainingJob
     from compressor.distill.validation import Validation
 
     split = context.validation_split
-    validation = Validation(context.pairs(split), context.decoded(split), model.preprocessor)
+    validation = Validation(context.pairs(split), context.decoded(split, side), model.preprocessor)
     return TrainingJob(
         model=model,
         training_set=rows,
@@ -67,3 +70,10 @@ def training_facts(result: TrainingResult) -> dict[str, Any]:
         "best_step": result.best_step,
         "best_rsum": result.best_metric,
     }
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copy a checkpoint folder to where users find it, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_folder(target) as temporary:
+        shutil.copytree(source, temporary, dirs_exist_ok=True)

@@ -1,0 +1,81 @@
+"""The end of a run on a terminal: what was kept, what it costs, which goals are met."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from compressor.report.results import Interval, ModelQuality, Results
+
+_ROLES = ("teacher", "student", "control")
+_COLOUR = {"met": "green", "missed": "red", "not judged": "yellow"}
+
+
+def print_summary(results: Results, folder: Path, console: Console | None = None) -> None:
+    """Print quality, latency, size and goals of a run, and where its report lies."""
+    console = console or Console()
+    console.print()
+    console.print(_quality(results))
+    for line in _facts(results):
+        console.print(f"  {line}", highlight=False)
+    for goal in results.goals:
+        value = "" if goal.value is None else f" (measured {goal.value:.4g})"
+        reason = f": {goal.reason}" if goal.reason else ""
+        console.print(
+            f"  [{_COLOUR[goal.verdict]}]{goal.verdict}[/]  {goal.goal}{value}{reason}", highlight=False
+        )
+    console.print(f"  report  {folder / 'report.html'}", highlight=False)
+    console.print(f"  bundle  {folder / 'bundle'}", highlight=False)
+
+
+def _quality(results: Results) -> Table:
+    title = f"{results.name}{' (rehearsal: quality means nothing)' if results.rehearsal else ''}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "image to text R@1 / 5 / 10", "text to image R@1 / 5 / 10", "RSUM (95 % interval)"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for role in _ROLES:
+        quality = results.quality.get(role)
+        if quality is not None:
+            table.add_row(role, *_row(quality))
+    return table
+
+
+def _row(quality: ModelQuality) -> tuple[str, str, str]:
+    i2t = f"{quality.i2t_r1:.1f} / {quality.i2t_r5:.1f} / {quality.i2t_r10:.1f}"
+    t2i = f"{quality.t2i_r1:.1f} / {quality.t2i_r5:.1f} / {quality.t2i_r10:.1f}"
+    return i2t, t2i, f"{quality.rsum:.1f}{_spread(quality.rsum_interval)}"
+
+
+def _spread(interval: Interval | None, digits: int = 1) -> str:
+    return "" if interval is None else f" ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+
+
+def _facts(results: Results) -> list[str]:
+    """One line each for what exists on this run: retention, latency, size."""
+    lines = []
+    if results.retention is not None:
+        kept = results.retention
+        lines.append(
+            f"the student keeps {kept.rsum:.3f}{_spread(kept.rsum_interval, 3)} of the teacher's RSUM"
+        )
+        if kept.student_minus_control is not None:
+            gain = f"{kept.student_minus_control:+.1f}{_spread(kept.student_minus_control_interval)}"
+            lines.append(f"against the same student without a teacher: {gain} RSUM")
+    latency = results.latency
+    if latency is not None and latency.pair.student is not None:
+        shown = f"one image and one text: student {latency.pair.student.p50_ms:.2f} ms"
+        if latency.pair.teacher is not None:
+            shown += f", teacher {latency.pair.teacher.p50_ms:.2f} ms"
+        if latency.p50_ratio is not None:
+            shown += f", ratio {latency.p50_ratio:.3f}{_spread(latency.p50_ratio_interval, 3)}"
+        lines.append(f"{shown} ({latency.threads} thread(s), {latency.backend})")
+    size = results.size
+    if size.student is not None:
+        shown = f"student {size.student.parameters / 1e6:.2f} M parameters, {size.student.bytes / 1e6:.1f} MB"
+        if size.teacher is not None and size.parameter_ratio is not None and size.bytes_ratio is not None:
+            shown += f"; teacher {size.teacher.parameters / 1e6:.2f} M, {size.teacher.bytes / 1e6:.1f} MB"
+            shown += f"; ratios {size.parameter_ratio:.4f} and {size.bytes_ratio:.4f}"
+        lines.append(shown)
+    return lines
