@@ -91,12 +91,18 @@ def locate(folder: Path, entry: FileEntry) -> Path:
     )
     if outside:
         raise BundleError(f"{folder}: {MANIFEST} names {name!r}, which is not a path inside the bundle")
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        path = (folder / name).resolve()
+        inside, there = path.is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long for the disk, links in a circle
+        raise BundleError(
+            f"{folder}: {MANIFEST} names {name!r:.80}, which cannot be read: {error}"
+        ) from error
+    if not inside:
         raise BundleError(f"{folder}: '{name}' is a link to outside the bundle; copy the file itself into it")
-    if not path.is_file():
+    if not there:
         raise BundleError(f"{folder}: '{name}' is missing; the bundle is incomplete, copy or export it again")
-    return path.resolve()
+    return path
 
 
 def check_files(folder: Path, entries: Iterable[FileEntry], hashes: bool = True) -> None:

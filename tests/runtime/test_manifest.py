@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from compressor.errors import BundleError
+from compressor.runtime.bundle import Bundle
+from compressor.runtime.manifest import locate, read_manifest
+from compressor.runtime.schema import FileEntry
+
+
+def entry(path: str) -> FileEntry:
+    return FileEntry(path=path, sha256="0", bytes=0)
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads((folder / "bundle.json").read_text())
+    change(content)
+    (folder / "bundle.json").write_text(json.dumps(content))
+
+
+def refused(folder: Path, why: str, **options: Any) -> None:
+    with pytest.raises(BundleError, match=why) as caught:
+        Bundle.open(folder, **options)
+    assert "\n" not in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_folder_that_is_not_there(tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", "there is no such folder")
+
+
+def test_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    refused(tmp_path, r"not a bundle, it has no bundle\.json")
+
+
+def test_the_manifests_own_path_is_not_the_bundle(folder: Path) -> None:
+    refused(folder / "bundle.json", "no such folder; give the bundle's folder")
+
+
+NO_MANIFESTS = [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b"null", b"{}", b'{"schema_version": true}']
+
+
+@pytest.mark.parametrize("content", NO_MANIFESTS, ids=range(len(NO_MANIFESTS)))
+def test_manifest_that_is_none(folder: Path, content: bytes) -> None:
+    (folder / "bundle.json").write_bytes(content)
+    refused(folder, "not valid JSON|not usable JSON|no schema_version")
+
+
+def test_manifest_of_a_newer_version_says_how_to_upgrade(folder: Path) -> None:
+    edit(folder, lambda content: content.update(schema_version=2, something_new=1))
+    refused(folder, r"newer version \(schema 2, this one reads up to 1\); upgrade")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda content: content.update(colour="red"), "colour: Extra inputs"),
+        (lambda content: content.pop("embed_dim"), "embed_dim: Field required"),
+        (
+            lambda content: content.update(logit_scale=float("nan")),
+            "logit_scale: Input should be a finite number",
+        ),
+        (lambda content: content["artifacts"]["fp32"]["image"].pop("file"), r"artifacts\.fp32\.image\.file"),
+        (
+            lambda content: content.update(default_precision="fp16"),
+            r"'fp16' is not among its artifacts \(fp32, int8\)",
+        ),
+        (
+            lambda content: content["preprocess"].update(path="fp32/image.onnx"),
+            r"where preprocess\.json belongs",
+        ),
+    ],
+)
+def test_malformed_manifest_names_the_key(
+    folder: Path, change: Callable[[dict[str, Any]], object], why: str
+) -> None:
+    edit(folder, change)
+    refused(folder, why)
+
+
+@pytest.mark.parametrize("name", ["fp32/image.onnx", "fp32/text.onnx", "preprocess.json", "tokenizer.json"])
+def test_changed_byte_is_found_on_opening(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    refused(folder, rf"'{name}' is not the file that was exported \(sha256 differs\)")
+
+
+def test_truncated_file_is_found_even_without_hashes(folder: Path) -> None:
+    content = (folder / "fp32/text.onnx").read_bytes()
+    (folder / "fp32/text.onnx").write_bytes(content[:-1])
+    refused(folder, f"has {len(content) - 1} bytes, bundle.json says {len(content)}", verify=False)
+
+
+def test_missing_file_is_named(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    refused(folder, r"'tokenizer\.json' is missing; the bundle is incomplete")
+
+
+def test_damage_to_another_precision_is_found_by_verify_alone(folder: Path) -> None:
+    (folder / "int8/image.onnx").write_bytes(b"x" * (folder / "int8/image.onnx").stat().st_size)
+    opened = Bundle.open(folder, threads=1)
+    with pytest.raises(BundleError, match=r"'int8/image\.onnx' is not the file that was exported"):
+        opened.verify()
+
+
+def test_untouched_bundle_verifies(bundle: Bundle) -> None:
+    bundle.verify()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd",
+        "../outside.onnx",
+        "fp32/../../outside.onnx",
+        "..\\outside.onnx",
+        "C:\\outside.onnx",
+        "C:outside.onnx",
+        "\\\\host\\share\\outside.onnx",
+        "fp32/image\0.onnx",
+    ],
+)
+def test_path_that_leaves_the_folder_is_refused(folder: Path, path: str) -> None:
+    (folder.parent / "outside.onnx").write_bytes((folder / "fp32/image.onnx").read_bytes())
+    edit(folder, lambda content: content["artifacts"]["fp32"]["image"]["file"].update(path=path))
+    refused(folder, "which is not a path inside the bundle")
+
+
+def test_link_to_outside_is_refused(folder: Path) -> None:
+    outside = folder.parent / "outside.onnx"
+    (folder / "fp32/image.onnx").rename(outside)
+    (folder / "fp32/image.onnx").symlink_to(outside)
+    refused(folder, "'fp32/image.onnx' is a link to outside the bundle")
+
+
+def test_linked_folder_to_outside_is_refused(folder: Path) -> None:
+    (folder / "fp32").rename(folder.parent / "elsewhere")
+    (folder / "fp32").symlink_to(folder.parent / "elsewhere")
+    refused(folder, "link to outside")
+
+
+def test_links_in_a_circle_are_refused(folder: Path) -> None:
+    (folder / "fp32/image.onnx").unlink()
+    (folder / "fp32/image.onnx").symlink_to("image.onnx")
+    refused(folder, "cannot be read|is missing")
+
+
+def test_links_within_the_bundle_and_to_the_bundle_are_fine(folder: Path) -> None:
+    (folder / "fp32/image.onnx").rename(folder / "real.onnx")
+    (folder / "fp32/image.onnx").symlink_to(folder / "real.onnx")
+    (folder.parent / "latest").symlink_to(folder)
+    assert Bundle.open(folder.parent / "latest", threads=1).embed_dim
+
+
+def test_bundle_opens_by_a_relative_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    opened = Bundle.open(".", threads=1)
+    opened.verify()
+
+
+parts = st.sampled_from(
+    ["..", ".", "", "a", "b.onnx", "C:", "/", "\\", "~", "\0", "in", "out", "é", "a" * 300]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(parts, max_size=6), separator=st.sampled_from("//\\"))
+def test_no_path_reaches_a_file_outside(tmp_path: Path, names: list[str], separator: str) -> None:
+    """Whatever a manifest names, what is located lies inside; everything else is a `BundleError`."""
+    path = separator.join(names)
+    root = tmp_path / "in"
+    (root / "a").mkdir(parents=True, exist_ok=True)
+    for file in (tmp_path / "b.onnx", root / "b.onnx", root / "a" / "b.onnx"):
+        file.touch()
+    if not (root / "out").is_symlink():
+        (root / "out").symlink_to(tmp_path)
+    try:
+        found = locate(root, entry(path))
+    except BundleError:
+        return
+    assert os.path.commonpath([found, root.resolve()]) == str(root.resolve())
+    assert found.is_file()
+
+
+def test_manifest_of_the_writer_is_read_back(exported: Path) -> None:
+    assert read_manifest(exported).role == "student"
