@@ -16,6 +16,9 @@ from PIL import Image
 from compressor.errors import BadImageError
 from compressor.preprocess.image import MAX_SIDE, decode_image
 
+# Pillow warns of what is wrong with a file before it raises.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
