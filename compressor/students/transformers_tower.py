@@ -48,7 +48,10 @@ class TransformersText(nn.Module):
         # An encoder's own mask is "not padding"; the end-of-text token decides only where both are one.
         self.eos_id = text.eos_id if text.eos_id == text.pad_id else None
         ids = torch.zeros(1, text.context_length, dtype=torch.long, device=model.device)
-        self.width = _width(self, ids, f"{text.context_length} tokens")
+        # transformers reads values out of its masks, which a planned (meta) tower does not have.
+        planned = model.device.type == "meta"
+        width = int(model.config.hidden_size) if planned else _width(self, ids, f"{text.context_length} tokens")
+        self.width = width
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Token ids -> pooled features."""
