@@ -23,8 +23,8 @@ STATE = "state.json"
 class TrainingState:
     """Everything a training needs to go on: tensors by group, and facts that JSON holds.
 
-    Groups are `model`, `optimizer`, `losses` and, where used, `average`. `best` is {"step", "metric"} or
-    empty.
+    A group without tensors is left out of the checkpoint. Groups are `model`, `optimizer`, `losses` and,
+    where used, `average`. `best` is {"step", "metric"} or empty.
     """
 
     step: int
@@ -56,8 +56,12 @@ class Checkpoints:
 
     def best_steps(self) -> set[int]:
         """Steps that the kept checkpoints remember as the best so far."""
-        remembered = (read_json(self.path(step) / STATE)["best"] for step in self.steps())
-        return {best["step"] for best in remembered if best}
+        return {best["step"] for best in map(self.best_at, self.steps()) if best}
+
+    def best_at(self, step: int) -> dict[str, Any]:
+        """What the checkpoint of a step remembers as the best so far."""
+        best: dict[str, Any] = read_json(self.path(step) / STATE)["best"]
+        return best
 
     @property
     def last(self) -> Path | None:
@@ -72,12 +76,11 @@ class Checkpoints:
         """
         path = self.path(state.step)
         with atomic_folder(path) as temporary:
-            for group, tensors in state.tensors.items():
+            groups = {group: tensors for group, tensors in state.tensors.items() if tensors}
+            for group, tensors in groups.items():
                 save_weights(tensors, temporary / f"{group}.safetensors")
             facts = {name: value for name, value in vars(state).items() if name != "tensors"}
-            write_json(
-                temporary / STATE, {"version": CHECKPOINT_VERSION, "groups": sorted(state.tensors), **facts}
-            )
+            write_json(temporary / STATE, {"version": CHECKPOINT_VERSION, "groups": sorted(groups), **facts})
         for step in self.steps()[: -self.keep]:
             shutil.rmtree(self.path(step), ignore_errors=True)
         return path
@@ -95,7 +98,8 @@ class Checkpoints:
         if version != CHECKPOINT_VERSION or facts["configuration"] != configuration:
             raise RecipeError(
                 f"the checkpoints in {self.folder} belong to another training (configuration "
-                f"{facts['configuration']}, this one is {configuration}); use another run folder, or delete that one"
+                f"{facts['configuration']}, this one is {configuration}); use another run folder, or delete "
+                "that one"
             )
         return TrainingState(
             tensors={group: read_weights(path / f"{group}.safetensors") for group in groups}, **facts

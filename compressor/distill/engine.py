@@ -14,6 +14,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from compressor.distill.processes import keep_to_cpu
 from compressor.errors import MissingDependencyError, ModelError, RecipeError
 from compressor.recipe.training import TrainingBase
 from compressor.students.timm_tower import hold_batchnorm
@@ -21,7 +22,7 @@ from compressor.students.timm_tower import hold_batchnorm
 PROJECT = "compressor"
 
 
-def start_accelerator(section: TrainingBase, folder: Path, cpu: bool = False) -> Accelerator:
+def start_accelerator(section: TrainingBase, folder: Path) -> Accelerator:
     """An accelerator for one training; several may follow each other in one process.
 
     Raises `MissingDependencyError` for a tracker that is not installed, `RecipeError` for an unknown one and
@@ -31,19 +32,22 @@ def start_accelerator(section: TrainingBase, folder: Path, cpu: bool = False) ->
     # A singleton that would refuse a second training in another precision.
     AcceleratorState._reset_state()
     try:
-        return Accelerator(
+        accelerator = Accelerator(
             mixed_precision=section.precision,
-            cpu=cpu,
+            cpu=keep_to_cpu(),
             log_with=list(section.trackers) or None,
             project_dir=str(folder / "logs"),
-            kwargs_handlers=[
-                DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-            ],
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
     except (ValueError, ImportError) as error:
         raise RecipeError(
             f"precision: {section.precision} cannot be used on this machine ({error})"
         ) from error
+    if section.precision == "fp16" and accelerator.device.type == "cpu":
+        raise RecipeError(
+            "precision: fp16 needs a GPU, because a CPU has no loss scaling; use bf16, or 'no' for full precision"
+        )
+    return accelerator
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ class TrainingJob:
 
     `signals` is the teacher's side, None for a training without one (control, fine-tuning). `validate` takes
     the encoder in evaluation mode and returns figures, among them `rsum`, which chooses the best checkpoint;
-    without it the last weights are the best. `cpu` keeps to the CPU where there is an accelerator.
+    without it the last weights are the best.
     """
 
     model: Model
@@ -35,7 +35,6 @@ class TrainingJob:
     folder: Path
     validate: Callable[[Encoder], dict[str, float]] | None = None
     progress: Callable[[ProgressEvent], None] | None = None
-    cpu: bool = False
 
     def configuration(self) -> str:
         """A hash of all that decides the weights at the end; checkpoints of another one are refused."""

@@ -170,6 +170,7 @@ class Session:
 
     def load_best(self) -> None:
         """Leave the best weights in the encoder, in evaluation mode."""
+        self.best = self.checkpoints.best_at(self.step)  # only the main process saw the validations
         path = self.best_folder / WEIGHTS_FILE
         load_weights(self.encoder, read_weights(path), path, f"the model '{self.job.model.name}'")
         self.encoder.eval()
@@ -179,8 +180,8 @@ class Session:
         if state is None:
             return
         self.encoder.load_state_dict(state.tensors["model"])
-        self.losses.load_state_dict(state.tensors["losses"])
-        load_optimizer_tensors(self.optimizer.optimizer, self.parameters, state.tensors["optimizer"])
+        self.losses.load_state_dict(state.tensors.get("losses", {}))
+        load_optimizer_tensors(self.optimizer.optimizer, self.parameters, state.tensors.get("optimizer", {}))
         self.balancer.load_state_dict(state.balancer)
         if self.average is not None:
             self.average.load(state.tensors["average"], state.average_updates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -46,7 +47,7 @@ def train(job: TrainingJob) -> TrainingResult:
         DataError: fewer images than one batch.
         DiskFullError: no space for a checkpoint; the one before is whole.
     """
-    accelerator = start_accelerator(job.section, job.folder, job.cpu)
+    accelerator = start_accelerator(job.section, job.folder)
     session = Session.start(job, accelerator)
     if job.signals is not None:
         job.signals.to(accelerator.device).prepare(training_views(job.section, len(job.training_set)))
@@ -199,7 +200,7 @@ class _Recorder:
             "total": figures.total,
             "losses": figures.losses,
             "weights": figures.weights,
-            "grad_norm": figures.gradient_norm,
+            "grad_norm": figures.gradient_norm if math.isfinite(figures.gradient_norm) else None,
             "images_per_second": round(speed, 2),
         }
         if validated:
@@ -232,7 +233,7 @@ def _flat(record: dict[str, Any]) -> dict[str, float]:
     for name, value in record.items():
         if isinstance(value, dict):
             flat.update({f"{name}/{part}": number for part, number in value.items()})
-        elif name != "step":
+        elif name != "step" and value is not None:
             flat[name] = value
     return flat
 

@@ -1,0 +1,115 @@
+"""Stored, live and given signals say the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compressor.data.loader import TrainingSet
+from compressor.distill.signals import EmbeddingSignals, LiveSignals, StoredSignals
+from compressor.distill.store import TeacherStore
+from compressor.errors import MissingResourceError, ModelError
+from compressor.recipe.training import Augmentation
+from tests.distill.world import World, build_world
+
+AUGMENTATION = Augmentation(crop_scale=(0.4, 1.0), horizontal_flip=0.5, colour=0.3)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return build_world(tmp_path, augmentation=AUGMENTATION)
+
+
+def stored(world: World, views: list[int]) -> StoredSignals:
+    store = TeacherStore.build(world.folder / "store", world.teacher, world.rows, views, 7, shard_rows=9)
+    return StoredSignals(store, world.rows)
+
+
+def test_stored_equals_live_for_every_view_in_any_order(world: World) -> None:
+    signals, live = stored(world, [0, 1, 2]), LiveSignals(world.teacher, world.rows)
+    rng = np.random.default_rng(0)
+    for epoch in (2, 0, 1):
+        batch = world.rows.batch(rng.permutation(24)[:16], epoch)
+        for ours, theirs in zip(signals.for_batch(batch), live.for_batch(batch), strict=True):
+            assert ours.shape == (16, 6)
+            assert ours.dtype == torch.float32
+            cosine = (ours * theirs).sum(1)
+            there = theirs.norm(dim=1) > 0
+            assert (cosine[there] > 0.9999).all()
+            torch.testing.assert_close(ours[there].norm(dim=1), torch.ones(int(there.sum())))
+
+
+def test_a_view_of_another_epoch_would_be_noticed(world: World) -> None:
+    """What the test above rests on: views differ enough that a mix-up could not pass."""
+    live = LiveSignals(world.teacher, world.rows)
+    one, two = (live.for_batch(world.rows.batch(range(24), epoch))[0] for epoch in (0, 1))
+    assert ((one * two).sum(1) < 0.9999).float().mean() > 0.9
+
+
+def test_rows_without_a_caption_get_zeros(world: World) -> None:
+    batch = world.rows.batch([2, 3, 4], 0)
+    assert batch.has_caption.tolist() == [True, False, True]
+    for signals in (stored(world, [0]), LiveSignals(world.teacher, world.rows)):
+        text = signals.for_batch(batch)[1]
+        assert text[1].abs().sum() == 0
+        assert text[0].norm().item() == pytest.approx(1)
+
+
+def test_a_view_that_was_not_stored_is_refused_before_training(world: World) -> None:
+    signals = stored(world, [0])
+    with pytest.raises(MissingResourceError, match="view 1"):
+        signals.prepare([0, 1])
+
+
+def test_live_signals_can_enter_the_students_graph(world: World) -> None:
+    image, _ = LiveSignals(world.teacher, world.rows).for_batch(world.rows.batch([0, 1], 0))
+    weight = torch.ones(6, requires_grad=True)
+    (image * weight).square().sum().backward()
+    assert not image.requires_grad
+    assert weight.grad is not None
+
+
+def test_live_signals_in_pieces_equal_those_at_once(world: World) -> None:
+    batch = world.rows.batch(range(10), 1)
+    whole = LiveSignals(world.teacher, world.rows).for_batch(batch)
+    pieces = LiveSignals(world.teacher, world.rows, batch_size=3).for_batch(batch)
+    for one, other in zip(whole, pieces, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_live_signals_refuse_a_training_set_without_inputs_for_this_teacher(world: World) -> None:
+    rows = TrainingSet(world.pairs, world.rows.decoded, world.student.preprocessor, AUGMENTATION, 0, None)
+    with pytest.raises(ModelError, match="does not prepare images and texts for the live teacher"):
+        LiveSignals(world.teacher, rows)
+
+
+class GivenEmbeddings:
+    """Stands for `StoredEmbeddings`: rows by id."""
+
+    dim = 5
+    fingerprint = "given"
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def _rows(self, ids: list[str]) -> np.ndarray:
+        self.asked.append(list(ids))
+        rows = [np.random.default_rng(list(name.encode())).normal(size=5) for name in ids]
+        return np.stack(rows).astype(np.float32) * 3
+
+    image = text = _rows
+
+
+def test_given_embeddings_are_asked_for_by_id_and_come_back_as_unit_rows(world: World) -> None:
+    given = GivenEmbeddings()
+    batch = world.rows.batch([5, 3, 0], 0)
+    image, text = EmbeddingSignals(given, world.rows).for_batch(batch)  # type: ignore[arg-type]
+    captions = batch.caption.tolist()
+    assert given.asked == [["p5", "p3", "p0"], [f"p5#{captions[0]}", f"p0#{captions[2]}"]]
+    torch.testing.assert_close(image.norm(dim=1), torch.ones(3))
+    assert text[1].abs().sum() == 0
+    expected = torch.from_numpy(given._rows([f"p0#{captions[2]}"]))[0]
+    torch.testing.assert_close(text[2], expected / expected.norm())

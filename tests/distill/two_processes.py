@@ -1,0 +1,89 @@
+"""What one of two processes does: a store build and short trainings. Started by `torchrun`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compressor.distill.job import TrainingJob
+from compressor.distill.signals import StoredSignals
+from compressor.distill.store import TeacherStore
+from compressor.distill.trainer import train
+from compressor.errors import ModelError, RecipeError
+from compressor.recipe.losses import (
+    ContrastiveLoss,
+    DSMDRatesBalance,
+    FeatureLoss,
+    HardNegativeLoss,
+    SimilarityLoss,
+    TaskLoss,
+)
+from tests.distill.world import World, build_world
+
+LOSSES = [
+    ContrastiveLoss(kind="contrastive", queue=20),
+    FeatureLoss(kind="feature"),
+    SimilarityLoss(kind="similarity"),
+    HardNegativeLoss(kind="hard_negative"),
+    TaskLoss(kind="task"),
+]
+RUNS: dict[str, dict[str, Any]] = {
+    "one_step": {"steps": 1, "clip_norm": None, "losses": LOSSES},
+    "four_steps": {
+        "steps": 4,
+        "clip_norm": None,
+        "losses": LOSSES,
+        "balancer": DSMDRatesBalance(kind="dsmd_rates"),
+    },
+    "pieces": {"steps": 2, "clip_norm": None, "losses": LOSSES, "micro_batch_size": 3},
+}
+
+
+def world_in(folder: Path) -> World:
+    return build_world(folder / "world")
+
+
+def build_store(folder: Path, world: World) -> TeacherStore:
+    return TeacherStore.build(folder / "store", world.teacher, world.rows, [0], 4, shard_rows=5)
+
+
+def jobs(folder: Path) -> dict[str, TrainingJob]:
+    """Each with a student of its own, untouched by the others."""
+    made = {}
+    for name, changes in RUNS.items():
+        world = world_in(folder)
+        made[name] = world.job(
+            str(folder / name), StoredSignals(build_store(folder, world), world.rows), **changes
+        )
+    return made
+
+
+def refusals(folder: Path) -> list[str]:
+    """What two processes must not do."""
+    sentences = []
+    world = build_world(folder / "world", student={"batchnorm": True})
+    for changes in ({"losses": LOSSES[-1:]}, {"losses": LOSSES[-1:], "batch_size": 7}):
+        try:
+            train(world.job(str(folder / "refused"), None, **changes))
+        except (ModelError, RecipeError) as error:
+            sentences.append(str(error))
+    job = world.job(str(folder / "frozen"), None, losses=LOSSES[-1:], batchnorm_across_processes="freeze")
+    train(job)
+    return sentences
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    for job in jobs(folder).values():
+        train(job)
+    sentences = refusals(folder)
+    if torch.distributed.get_rank() == 0:
+        (folder / "refusals.txt").write_text("\n".join(sentences))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
