@@ -124,6 +124,7 @@ def _make_graphs(
         if precision == "fp32":
             graphs[precision] = fp32
             continue
+        log.info("making the %s towers of %s", precision, model.name)
         try:
             graphs[precision] = {
                 tower: _quantize(fp32[tower], work / precision / f"{tower}.onnx") for tower in TOWERS
@@ -165,6 +166,7 @@ def _judge(
     judged: dict[str, _Judged] = {}
     passed: dict[str, tuple[Tower, Tower]] = {}
     for precision, towers in graphs.items():
+        log.info("comparing %s of %s with PyTorch", precision, model.name)
         found: dict[TowerName, TowerParity] = {}
         loaded: list[Tower] = []
         for name in TOWERS:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,49 +18,64 @@ from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 from compressor.errors import ModelError
 from compressor.export.onnx import export_tower, ready_for_export
 from compressor.export.pytorch import embed_images, embed_texts
+from compressor.recipe.models import StudentSection
 from compressor.runtime.schema import IMAGE_INPUT, IMAGE_OUTPUT, TEXT_INPUT, TEXT_OUTPUT
 from compressor.runtime.session import Tower
-from tests.export.toys import LENGTH, SIZE, ToyEncoder
+from compressor.students.build import build_student
+from compressor.teachers.open_clip_teacher import OpenClipEncoder
+from compressor.teachers.transformers_teacher import TransformersEncoder
+from tests.export.toys import LENGTH, SIZE, WIDTH, ToyEncoder, toy_preprocessor
 
 EOT = 99
 
 
 class Wrapped(nn.Module):
-    """Any model as an encoder, by two functions."""
+    """An image model as an encoder, by a function."""
 
-    def __init__(
-        self,
-        inner: nn.Module,
-        image: Callable[[nn.Module, Tensor], Tensor],
-        text: Callable[[nn.Module, Tensor], Tensor],
-    ) -> None:
+    def __init__(self, inner: nn.Module, image: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
-        self.inner = inner
-        self.image, self.text = image, text
+        self.inner, self.image = inner, image
         self.embed_dim = 0
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         return functional.normalize(self.image(self.inner, pixel_values), dim=-1)
 
-    def encode_text(self, input_ids: Tensor) -> Tensor:
-        return functional.normalize(self.text(self.inner, input_ids), dim=-1)
+
+def timm_model(name: str, **options: Any) -> Wrapped:
+    return Wrapped(timm.create_model(name, num_classes=0, **options), lambda model, pixels: model(pixels))
 
 
-def only_images(inner: nn.Module) -> Wrapped:
-    return Wrapped(inner, lambda m, x: m(x), lambda m, x: x.float())
+def own_student() -> nn.Module:
+    section = StudentSection.model_validate(
+        {
+            "image": {
+                "kind": "timm",
+                "name": "vit_tiny_patch16_224",
+                "options": {"img_size": SIZE, "depth": 2},
+                "input": {"size": SIZE},
+            },
+            "text": {"kind": "transformer", "width": 32, "layers": 2, "heads": 2, "context_length": LENGTH},
+            "tokenizer": {"kind": "train", "vocab_size": 300},
+            "embed_dim": WIDTH,
+        }
+    )
+    preprocessor = toy_preprocessor()
+    encoder = build_student(section, preprocessor.tokenizer, preprocessor.text).encoder
+    assert isinstance(encoder, nn.Module)
+    return encoder
 
 
-def open_clip_model() -> Wrapped:
+def open_clip_model() -> nn.Module:
     inner = open_clip.model.CLIP(
         32,
         {"image_size": SIZE, "layers": 2, "width": 64, "head_width": 16, "patch_size": 16},
         {"context_length": LENGTH, "vocab_size": 100, "width": 64, "heads": 4, "layers": 2},
         quick_gelu=True,
     )
-    return Wrapped(inner, lambda m, x: m.encode_image(x), lambda m, x: m.encode_text(x))
+    return OpenClipEncoder(inner, 32)
 
 
-def transformers_model(family: str) -> Wrapped:
+def transformers_model(family: str) -> nn.Module:
     common = {
         "hidden_size": 32,
         "intermediate_size": 64,
@@ -69,29 +85,22 @@ def transformers_model(family: str) -> Wrapped:
     vision = {**common, "image_size": SIZE, "patch_size": 8}
     text = {**common, "vocab_size": 100, "max_position_embeddings": LENGTH}
     text |= {"eos_token_id": EOT, "bos_token_id": 98, "pad_token_id": EOT}
-    inner: nn.Module
     if family == "clip":
-        inner = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
-    else:
-        inner = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
-    return Wrapped(
-        inner,
-        lambda m, x: m.get_image_features(pixel_values=x).pooler_output,
-        lambda m, x: m.get_text_features(input_ids=x).pooler_output,
-    )
+        clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
+        return TransformersEncoder(clip, 16)
+    return TransformersEncoder(SiglipModel(SiglipConfig(text_config=text, vision_config=vision)), 32)
 
 
 IMAGE_MODELS: dict[str, Callable[[], nn.Module]] = {
-    "vit_tiny": lambda: only_images(
-        timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=SIZE, depth=2)
-    ),
-    "mobilenetv3_small": lambda: only_images(timm.create_model("mobilenetv3_small_050", num_classes=0)),
-    "mobilenetv2": lambda: only_images(timm.create_model("mobilenetv2_050", num_classes=0)),
+    "own": own_student,
+    "vit_tiny": lambda: timm_model("vit_tiny_patch16_224", img_size=SIZE, depth=2),
+    "mobilenetv3_small": lambda: timm_model("mobilenetv3_small_050"),
+    "mobilenetv2": lambda: timm_model("mobilenetv2_050"),
     "open_clip": open_clip_model,
     "clip": lambda: transformers_model("clip"),
     "siglip": lambda: transformers_model("siglip"),
 }
-TEXT_MODELS = {name: IMAGE_MODELS[name] for name in ("open_clip", "clip", "siglip")}
+TEXT_MODELS = {name: IMAGE_MODELS[name] for name in ("own", "open_clip", "clip", "siglip")}
 
 
 def rows_of_pixels(count: int) -> np.ndarray:
@@ -208,8 +217,6 @@ def test_newer_opset_is_written(tmp_path: Path) -> None:
 
 
 def test_tower_that_cannot_be_traced_is_named(tmp_path: Path) -> None:
-    encoder = Wrapped(
-        nn.Linear(1, 1), lambda m, x: x.flatten(1) if x.sum() > 0 else -x.flatten(1), lambda m, x: x.float()
-    )
+    encoder = Wrapped(nn.Linear(1, 1), lambda _, x: x.flatten(1) if x.sum() > 0 else -x.flatten(1))
     with pytest.raises(ModelError, match="the image tower cannot be exported to ONNX: "):
         export_tower(encoder, "image", rows_of_pixels(2), tmp_path / "image.onnx")
