@@ -104,7 +104,7 @@ class Context:
         return freeze(load_any_checkpoint(self.folder.tuned_teacher))
 
     def load_teacher(self) -> Model:
-        """The teacher as the recipe names it. `MissingResourceError` has a sentence for each thing missing."""
+        """The teacher as the recipe names it. `MissingResourceError` names each thing missing."""
         from compressor.teachers.load import load_teacher, missing_resources
 
         section = self.recipe.teacher

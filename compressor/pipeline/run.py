@@ -81,7 +81,7 @@ def run(
 ) -> Results | None:
     """Run a recipe over `runs/<name>/` and give its results (None when `until` stops before the report).
 
-    Raises a `CompressorError` subclass for everything a user can cause. What was finished before an error, a kill
+    Raises a `CompressorError` for everything a user can cause. What was finished before an error, a kill
     or Ctrl-C is kept, and the next call continues there.
     """
     for name in (options.start, options.until):

@@ -83,7 +83,7 @@ def student_sizes(section: StudentSection) -> dict[str, int]:
     """
     text = TextSpec(context_length=section.text.context_length)
     with torch.device("meta"):
-        encoder = build_encoder(section, text, _vocabulary(section), weights=False)
+        encoder = build_encoder(section, text, recipe_vocabulary(section), weights=False)
     return parameter_counts(encoder)
 
 
@@ -141,7 +141,7 @@ def _text_transformer(
     return tower
 
 
-def _vocabulary(section: StudentSection) -> int:
+def recipe_vocabulary(section: StudentSection) -> int:
     if isinstance(section.tokenizer, TrainedTokenizer):
         return section.tokenizer.vocab_size
     if isinstance(section.tokenizer, ClipTokenizer):

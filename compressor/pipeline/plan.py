@@ -1,0 +1,166 @@
+"""`compressor plan`: what a run would do, how large it is, and roughly how long it takes on this machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from compressor.data import missing_data
+from compressor.pipeline.context import Context
+from compressor.pipeline.progress import QuietReporter
+from compressor.pipeline.run import open_context, walk
+from compressor.recipe import Recipe
+
+if TYPE_CHECKING:
+    from compressor.recipe.models import StudentSection
+    from compressor.students.outline import Outline
+
+SAMPLE = 16
+"""Pairs in the step that is timed."""
+
+
+def make_plan(recipe: Recipe, runs: Path, *, rehearse: bool = False) -> dict[str, Any]:
+    """Stages with their state, sizes, the store's bytes and estimated hours, as plain data.
+
+    Builds nothing and downloads nothing. Figures that cannot be known yet are null, and `missing` says why.
+    """
+    context = open_context(recipe, runs, QuietReporter(), rehearse)
+    missing = missing_data(context.recipe.data)
+    plan: dict[str, Any] = {
+        "name": context.recipe.name,
+        "folder": str(context.folder.root),
+        "stages": _stages(context, known=not missing),
+        "missing": missing,
+    }
+    return plan | _sizes(context, known=not missing)
+
+
+def _stages(context: Context, *, known: bool) -> list[dict[str, Any]]:
+    if not known:
+        from compressor.pipeline.stages import STAGES
+
+        return [{"name": s.name, "about": s.about(context), "state": "waits for data"} for s in STAGES]
+    return [
+        {
+            "name": state.stage.name,
+            "about": state.stage.about(context),
+            "state": "done" if state.done else "to run",
+        }
+        for state in walk(context)
+    ]
+
+
+def _sizes(context: Context, *, known: bool) -> dict[str, Any]:
+    from compressor.distill.schedule import total_steps
+    from compressor.distill.store_index import store_bytes
+    from compressor.students.outline import outline_student
+    from compressor.teachers.outline import outline_teacher
+
+    recipe = context.recipe
+    student = outline_student(recipe.student)
+    teacher = outline_teacher(recipe.teacher) if recipe.teacher is not None else None
+    figures: dict[str, Any] = {
+        "student": _figures(student),
+        "teacher": None if teacher is None else _figures(teacher),
+        "steps": None,
+        "store_bytes": None,
+        "hours": None,
+    }
+    if not known:
+        return figures
+    rows = context.pairs("train").rows
+    captions = sum(len(row.captions) for row in rows)
+    steps = total_steps(recipe.distill, len(rows))
+    figures["steps"] = steps
+    if teacher is not None and context.stores_signals:
+        figures["store_bytes"] = store_bytes(len(rows), len(context.views), captions, teacher.embed_dim)
+    figures["hours"] = _hours(context, student, teacher, len(rows), captions, steps)
+    return figures
+
+
+def _figures(outline: Outline) -> dict[str, Any]:
+    return {
+        "parameters": outline.parameters,
+        "embed_dim": outline.embed_dim,
+        "gflops_image": outline.image_flops / 1e9,
+        "gflops_text": outline.text_flops / 1e9,
+    }
+
+
+def _hours(
+    context: Context, student: Outline, teacher: Outline | None, images: int, captions: int, steps: int
+) -> dict[str, float]:
+    """Operations to do, divided by what a step of the student was just measured to do here."""
+    section = context.recipe.distill
+    speed = 3600 * _measured_speed(context.recipe.student, student)
+    # A backward pass costs about twice its forward; micro-batches run the forward twice to keep all negatives.
+    passes = 4 if section.micro_batch_size not in (None, section.batch_size) else 3
+    training = passes * student.pair_flops * section.batch_size * steps
+    hours = {"distill": training * (2 if section.control else 1) / speed}
+    if teacher is not None:
+        if context.stores_signals:
+            work = images * len(context.views) * teacher.image_flops + captions * teacher.text_flops
+            hours["cache"] = work / speed
+        else:
+            hours["distill"] += teacher.pair_flops * section.batch_size * steps / speed
+    return {stage: round(value, 4) for stage, value in hours.items()}
+
+
+def _measured_speed(section: StudentSection, outline: Outline) -> float:
+    """Floating-point operations a second of the student's forward and backward pass, the best of a few."""
+    import torch
+
+    from compressor.preprocess.spec import TextSpec
+    from compressor.students.build import build_encoder, recipe_vocabulary
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size, length = section.image.input.size, section.text.context_length
+    text = TextSpec(context_length=length)
+    encoder = build_encoder(section, text, recipe_vocabulary(section), weights=False).to(device)
+    pixels = torch.randn(SAMPLE, 3, size, size, device=device)
+    tokens = torch.randint(1, 200, (SAMPLE, length), device=device)
+    seconds = []
+    for _ in range(4):
+        started = time.perf_counter()
+        total = encoder.encode_image(pixels).sum() + encoder.encode_text(tokens).sum()
+        total.backward()
+        total.item()
+        seconds.append(time.perf_counter() - started)
+    return 3 * outline.pair_flops * SAMPLE / min(seconds)
+
+
+def print_plan(plan: dict[str, Any], console: Console | None = None) -> None:
+    """The plan as a table and a few lines."""
+    console = console or Console()
+    table = Table(title=f"{plan['name']} in {plan['folder']}", title_justify="left")
+    for heading in ("stage", "state", "what"):
+        table.add_column(heading)
+    for stage in plan["stages"]:
+        table.add_row(stage["name"], stage["state"], stage["about"])
+    console.print(table)
+    for role in ("teacher", "student"):
+        if plan[role] is not None:
+            console.print(f"  {role:8} {_described(plan[role])}", highlight=False)
+    if plan["steps"] is not None:
+        console.print(f"  {plan['steps']} steps", highlight=False)
+    if plan["store_bytes"] is not None:
+        console.print(f"  store    {plan['store_bytes'] / 1e6:.1f} MB of teacher embeddings", highlight=False)
+    if plan["hours"] is not None:
+        parts = ", ".join(f"{stage} {_duration(hours)}" for stage, hours in plan["hours"].items())
+        console.print(f"  estimate on this machine, rough: {parts}", highlight=False)
+    for sentence in plan["missing"]:
+        console.print(f"  [yellow]missing[/]  {sentence}", highlight=False)
+
+
+def _described(figures: dict[str, Any]) -> str:
+    total = figures["parameters"]["total"] / 1e6
+    cost = f"{figures['gflops_image']:.3g} GFLOPs an image, {figures['gflops_text']:.3g} a text"
+    return f"{total:.2f} M parameters, {figures['embed_dim']} dimensions, {cost}"
+
+
+def _duration(hours: float) -> str:
+    return f"{hours * 60:.1f} min" if hours < 1 else f"{hours:.1f} h"

@@ -1,0 +1,52 @@
+"""Size and cost of a model that is not built: parameters and operations, counted without any weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from compressor.preprocess.spec import TextSpec
+from compressor.recipe.models import StudentSection
+from compressor.students.build import build_encoder, recipe_vocabulary
+from compressor.students.dual_encoder import parameter_counts
+
+
+@dataclass(frozen=True)
+class Outline:
+    """Parameters by side, and floating-point operations (2 per multiply-add) of one image and of one text."""
+
+    parameters: dict[str, int]
+    embed_dim: int
+    image_flops: int
+    text_flops: int
+
+    @property
+    def pair_flops(self) -> int:
+        """One image and one text, forward."""
+        return self.image_flops + self.text_flops
+
+
+def outline_student(section: StudentSection) -> Outline:
+    """Outline of a student. Raises `ModelError` for names and options that do not exist."""
+    text = TextSpec(context_length=section.text.context_length)
+    with torch.device("meta"):
+        encoder = build_encoder(section, text, recipe_vocabulary(section), weights=False)
+    return outline_encoder(encoder, section.image.input.size, section.text.context_length)
+
+
+def outline_encoder(encoder: nn.Module, image_size: int, context_length: int) -> Outline:
+    """Outline of an encoder whose parameters are on the meta device (nothing is computed there)."""
+    encoder = encoder.eval()
+    with torch.device("meta"), torch.no_grad():
+        pixels = torch.zeros(1, 3, image_size, image_size)
+        tokens = torch.zeros(1, context_length, dtype=torch.long)
+        with FlopCounterMode(display=False) as image:
+            encoder.encode_image(pixels)  # type: ignore[operator]
+        with FlopCounterMode(display=False) as text:
+            encoder.encode_text(tokens)  # type: ignore[operator]
+    return Outline(
+        parameter_counts(encoder), int(encoder.embed_dim), image.get_total_flops(), text.get_total_flops()
+    )
