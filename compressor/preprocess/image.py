@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,8 @@ def resize_image(image: Image.Image | NDArray[np.uint8], spec: ImageSpec) -> NDA
     """Resize, crop or pad an RGB picture (or its (H, W, 3) uint8 array) to (size, size, 3) uint8.
 
     Sizes and offsets are torchvision's: `Resize(size)` truncates the longer side, `CenterCrop` rounds half to
-    even; `pad` is open_clip's `longest` mode. Resampling is Pillow's, as torchvision's is on pictures.
+    even (or down, where the specification says so); `pad` is open_clip's `longest` mode. Resampling is
+    Pillow's, as torchvision's is on pictures.
     """
     picture = image if isinstance(image, Image.Image) else Image.fromarray(np.ascontiguousarray(image))
     if picture.mode != "RGB":
@@ -157,7 +159,8 @@ def _shortest(picture: Image.Image, spec: ImageSpec) -> Image.Image:
         new_width, new_height = size, int(size * height / width)
     else:
         new_width, new_height = int(size * width / height), size
-    left, top = round((new_width - size) / 2.0), round((new_height - size) / 2.0)
+    place = math.floor if spec.crop_rounding == "floor" else round
+    left, top = place((new_width - size) / 2.0), place((new_height - size) / 2.0)
     if max(new_width, new_height) <= _LONGEST_FULL_RESIZE * size:
         resized = picture.resize((new_width, new_height), method)
         return resized.crop((left, top, left + size, top + size))

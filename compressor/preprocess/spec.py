@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 SCHEMA_VERSION = 1
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Resize = Literal["shortest", "squash", "pad"]
-Clean = Literal["none", "lower", "clip", "canonicalize", "siglip"]
+Clean = Literal["none", "lower", "whitespace", "clip", "canonicalize", "siglip"]
 
 
 class _Spec(BaseModel):
@@ -22,13 +22,15 @@ class ImageSpec(_Spec):
 
     `resize`: `shortest` brings the shorter side to `size` and crops the centre (CLIP), `squash` resizes both
     sides (SigLIP), `pad` brings the longer side to `size` and fills the rest with black. Downscaling always
-    filters over the whole source area (torchvision's antialias). `mean` and `std` are per RGB channel, for
-    pixels in [0, 1].
+    filters over the whole source area (torchvision's antialias). `crop_rounding` places a crop whose margin
+    is odd: `even` rounds half pixels to even (torchvision), `floor` down (transformers). `mean` and `std` are
+    per RGB channel, for pixels in [0, 1].
     """
 
     size: int = Field(ge=1, le=4096)
     resize: Resize = "shortest"
     interpolation: Interpolation = "bicubic"
+    crop_rounding: Literal["even", "floor"] = "even"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 

@@ -28,6 +28,7 @@ def clean_text(text: str, clean: Clean) -> str:
 
     - `none`: unchanged (the tokeniser's own normaliser does what there is to do);
     - `lower`: white space collapsed, lower case;
+    - `whitespace`: as open_clip for other text towers: ftfy, HTML entities twice, white space collapsed;
     - `clip`: as CLIP and open_clip: ftfy, HTML entities twice, white space collapsed, lower case;
     - `canonicalize`: as open_clip and big_vision for SigLIP: ftfy, HTML entities, no punctuation, lower case;
     - `siglip`: as transformers' SiglipTokenizer: lower case, no punctuation, white space collapsed.
@@ -36,6 +37,8 @@ def clean_text(text: str, clean: Clean) -> str:
         return text
     if clean == "lower":
         return " ".join(text.split()).lower()
+    if clean == "whitespace":
+        return " ".join(_basic_clean(text).split())
     if clean == "clip":
         return _part_joined_specials(" ".join(_basic_clean(text).split()).lower())
     if clean == "siglip":

@@ -14,9 +14,10 @@ from compressor.preprocess.preprocessor import Preprocessor
 class Encoder(Protocol):
     """A torch module with two towers into one space.
 
-    Both methods return L2-normalised fp32 rows of width `embed_dim`. The text side needs token ids alone: padding,
-    end-of-text and causality are the tower's own business, so that one graph input is enough for every family.
-    `logit_scale` multiplies cosines before the softmax (a scalar, already exponentiated), `logit_bias` is SigLIP's.
+    Both methods return L2-normalised fp32 rows of width `embed_dim`. The text side needs token ids alone:
+    padding, end-of-text and causality are the tower's own business, so that one graph input is enough for
+    every family. `logit_scale` multiplies cosines before the softmax (a scalar, already exponentiated),
+    `logit_bias` is SigLIP's.
     """
 
     embed_dim: int
@@ -40,8 +41,8 @@ class Encoder(Protocol):
 class Model:
     """An encoder with all that belongs to it: its own preprocessing, its identity, where it came from.
 
-    `fingerprint` is a hash of the weights and of the preprocessing; the teacher store and the stage keys rest on it.
-    `origin` is a line for reports and model cards, `licence` a note where one is known.
+    `fingerprint` is a hash of the weights and of the preprocessing; the teacher store and the stage keys rest
+    on it. `origin` is a line for reports and model cards, `licence` a note where one is known.
     """
 
     name: str

@@ -50,8 +50,8 @@ class TransformersText(nn.Module):
         ids = torch.zeros(1, text.context_length, dtype=torch.long, device=model.device)
         # transformers reads values out of its masks, which a planned (meta) tower does not have.
         planned = model.device.type == "meta"
-        width = int(model.config.hidden_size) if planned else _width(self, ids, f"{text.context_length} tokens")
-        self.width = width
+        length = text.context_length
+        self.width = int(model.config.hidden_size) if planned else _width(self, ids, f"{length} tokens")
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Token ids -> pooled features."""

@@ -1,1 +1,1 @@
-"""Frozen models that teach, and embeddings of models that are not here. Import from the modules: torch is heavy."""
+"""Frozen models that teach, and embeddings of models that are not here. Import the modules you need."""

@@ -43,7 +43,7 @@ def convert_text(tokenizer: Tokenizer, spec: TextSpec, own: OwnTokenizer, teache
     first text whose ids differ where none agrees.
     """
     expected = np.asarray(own(SAMPLE_TEXTS))
-    orders: tuple[Clean, ...] = ("none", "lower", "clip", "canonicalize", "siglip")
+    orders: tuple[Clean, ...] = ("none", "lower", "whitespace", "clip", "canonicalize", "siglip")
     if expected.shape[1] != spec.context_length:
         raise ModelError(
             f"{teacher}: its tokenizer makes {expected.shape[1]} tokens, not {spec.context_length}"

@@ -19,6 +19,7 @@ IMAGE, TEXT = "image_embeds", "text_embeds"
 IDS_FILE = "ids.json"
 _NPY = (f"{IMAGE}.npy", f"{TEXT}.npy")
 _TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
+_HASHED_ROWS = 8192
 _METADATA_LISTS = ("image_ids", "text_ids", "image_filenames")
 
 
@@ -50,15 +51,15 @@ class EmbeddingFiles:
     image: Matrix
     text: Matrix
     lists: dict[str, list[str]]
-    files: tuple[Path, ...]
 
     def content_hash(self) -> str:
-        """blake2b-128 of all files' bytes."""
+        """blake2b-128 of both matrices. Not of the file: the order of its metadata is the writer's chance."""
         digest = hashlib.blake2b(digest_size=16)
-        for path in self.files:
-            with path.open("rb") as file:
-                while block := file.read(1 << 22):
-                    digest.update(block)
+        for matrix in (self.image, self.text):
+            digest.update(f"{matrix.values.dtype.str} {matrix.bfloat16} {matrix.shape}\n".encode())
+            for start in range(0, matrix.shape[0], _HASHED_ROWS):
+                rows = np.ascontiguousarray(matrix.values[start : start + _HASHED_ROWS])
+                digest.update(rows.view(np.uint8).data)
         return digest.hexdigest()
 
 
@@ -101,7 +102,7 @@ def _open_safetensors(path: Path) -> EmbeddingFiles:
         length = int.from_bytes(raw.read(8), "little")
         header = json.loads(raw.read(length))
     image, text = (_map_tensor(path, header[name], 8 + length, name) for name in (IMAGE, TEXT))
-    return EmbeddingFiles(path, image, text, _metadata_lists(metadata, path), (path,))
+    return EmbeddingFiles(path, image, text, _metadata_lists(metadata, path))
 
 
 def _map_tensor(path: Path, entry: dict[str, Any], start: int, name: str) -> Matrix:
@@ -139,10 +140,8 @@ def _open_npy(folder: Path) -> EmbeddingFiles:
                 f"{folder / name} has shape {values.shape} of {values.dtype}, it must be floats (rows, width)"
             )
         matrices.append(Matrix(values))
-    files = [folder / name for name in _NPY]
     lists = {}
     if (folder / IDS_FILE).is_file():
-        files.append(folder / IDS_FILE)
         try:
             content = read_json(folder / IDS_FILE)
         except DataError as error:
@@ -154,7 +153,7 @@ def _open_npy(folder: Path) -> EmbeddingFiles:
             for key in _METADATA_LISTS
             if key in content
         }
-    return EmbeddingFiles(folder, matrices[0], matrices[1], lists, tuple(files))
+    return EmbeddingFiles(folder, matrices[0], matrices[1], lists)
 
 
 def _id_list(value: Any, where: str) -> list[str]:

@@ -124,7 +124,7 @@ def _image_by_image(files: EmbeddingFiles, rows: Sequence[Row]) -> dict[str, int
     if len(rows) < images:
         if texts % images or (captions > texts // images).any():
             raise DataError(
-                f"{files.path}: {texts} text rows for {images} images, of which the data set has {len(rows)}: "
+                f"{files.path}: {texts} text rows for {images} images, the data set has {len(rows)}: "
                 "which caption each belongs to cannot be told; add metadata text_ids"
             )
         captions[:] = texts // images

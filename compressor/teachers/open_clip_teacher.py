@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from torch import Tensor, nn
 
@@ -198,7 +199,7 @@ def _tokenizer(source: Source, *, rehearse: bool) -> tuple[Tokenizer, TextSpec]:
 def _simple_tokenizer(plan: _TokenizerPlan, label: str) -> tuple[Tokenizer, TextSpec]:
     if plan.options.get("reduction_mask"):
         raise ModelError(f"{label}: a tokenizer that drops words ('reduction_mask') is not supported")
-    own = open_clip.SimpleTokenizer(context_length=plan.context_length, **plan.options)
+    own = SimpleTokenizer(context_length=plan.context_length, **plan.options)
     tokenizer, spec = clip_tokenizer(plan.context_length)
     spec = convert_text(tokenizer, spec, lambda texts: own(list(texts)).numpy(), label)
     return tokenizer, spec
@@ -206,7 +207,7 @@ def _simple_tokenizer(plan: _TokenizerPlan, label: str) -> tuple[Tokenizer, Text
 
 def _hub_tokenizer(plan: _TokenizerPlan, folder: Path, label: str) -> tuple[Tokenizer, TextSpec]:
     try:
-        own = open_clip.HFTokenizer(
+        own = HFTokenizer(
             str(folder),
             context_length=plan.context_length,
             tokenizer_mode=plan.mode,

@@ -258,6 +258,7 @@ def _image_spec(own: Any, label: str) -> ImageSpec:
             size=side,
             resize=resize,
             interpolation=_INTERPOLATION[int(own.resample)],
+            crop_rounding="floor",
             mean=tuple(own.image_mean),
             std=tuple(own.image_std),
         )
