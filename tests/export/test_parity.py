@@ -142,11 +142,12 @@ def test_outputs_that_do_not_vary_cannot_be_judged(distance: float) -> None:
 
 
 def test_rounding_noise_on_collapsed_outputs_is_called_by_its_name() -> None:
-    rows = around_one_point(distance=1e-6)
-    noise = np.random.default_rng(1).normal(size=rows.shape).astype(np.float32) * 1e-6
+    rows = around_one_point(distance=2e-5)
+    noise = np.random.default_rng(1).normal(size=rows.shape).astype(np.float32) * 1e-5
     result = judge(rows, rows + noise)
     assert not result.passed
     assert "hardly vary" in result.reason
+    assert "rounding decides" in result.reason
 
 
 def test_rounding_noise_on_a_narrow_but_real_spread_passes() -> None:
@@ -163,6 +164,16 @@ def test_two_groups_of_equal_samples_cannot_be_judged() -> None:
     result = judge(rows, rows)
     assert not result.passed
     assert "hardly vary" in result.reason
+
+
+def test_two_samples_among_hundreds_at_the_mean_do_not_decide() -> None:
+    rows = np.repeat(np.array([[1, 0, 0]], np.float32), 500, axis=0)
+    rows[:2] = unit(np.array([[0.87, 0.5, 0], [0.87, -0.5, 0]]))
+    assert np.isfinite(centred_cosines(rows, rows)).sum() == 2
+    result = judge(rows, rows)
+    assert not result.passed
+    assert "hardly vary" in result.reason
+    assert "shuffled" not in result.reason
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
