@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 520, 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 18, 16, 44
+WIDTH, HEIGHT = 500, 310
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 48
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
         return [low]
     rough = (high - low) / max(wanted, 1)
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    steps = [power * factor for factor in (1, 2, 5, 10)]
+    step = min(steps, key=lambda size: abs(math.log((high - low) / size / wanted)))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(k * step, 12) for k in range(first, last + 1)]
 
@@ -114,6 +115,7 @@ def svg(identifier: str, title: str, description: str, body: str) -> str:
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-labelledby="{identifier}-t {identifier}-d" xmlns="http://www.w3.org/2000/svg">'
-        f'<title id="{identifier}-t">{escape(title)}</title><desc id="{identifier}-d">{escape(description)}</desc>'
+        f'<title id="{identifier}-t">{escape(title)}</title>'
+        f'<desc id="{identifier}-d">{escape(description)}</desc>'
         f"{body}</svg>"
     )

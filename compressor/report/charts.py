@@ -44,8 +44,10 @@ def _validation(results: Results, curves: Mapping[str, Curves]) -> Figure | None
     level = teacher.get("best_rsum") if isinstance(teacher, dict) else None
     if "teacher" in curves and curves["teacher"].validation:
         level = max(value for _, value in curves["teacher"].validation)
-    reference = (f"teacher {points(level)}", float(level)) if is_number(level) else None
-    caption = "On the validation split, during training, in PyTorch; the best checkpoint is kept."
+    reference = (f"teacher {points(level)}", float(level)) if level is not None and is_number(level) else None
+    caption = (
+        "On the validation split, during training, in PyTorch. The large dot is the checkpoint that was kept."
+    )
     return line_figure("validation", "Validation RSUM", lines, "RSUM", caption, reference)
 
 

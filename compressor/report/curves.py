@@ -1,7 +1,7 @@
 """Curves of a training out of its metrics, thinned for drawing.
 
-A record is what training writes per step: `{"step", "losses": {name: value}, "weights": {name: value}, "validation":
-{"rsum": value}}`; any of the last three may be missing.
+A record is what training writes per step: `{"step", "losses": {name: value}, "weights": {name: value},
+"validation": {"rsum": value}}`; any of the last three may be missing.
 """
 
 from __future__ import annotations

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from compressor.report.numbers import three_figures
-
 _LEAD = (
-    "Chosen to show agreement, wins and losses in turn: an illustration, not a sample to count on. "
-    "Beside each answer stands its cosine with the question."
+    "Chosen to show agreement, wins and losses in turn: an illustration, not a sample to count on. Right and "
+    "wrong are judged by the first of the three answers; beside each stands its cosine with the question."
 )
 _REHEARSED = "Random weights: these show that the page works, nothing else."
 _TITLES = {"text_to_image": "Caption to picture", "image_to_text": "Picture to caption"}
@@ -43,11 +41,12 @@ def _card(example: dict[str, Any]) -> str:
     columns = "".join(
         _column(role, example.get(role)) for role in ("teacher", "student") if example.get(role)
     )
-    tone = _TONES.get(outcome, "bad")
+    tone, kind = _TONES.get(outcome, "bad"), str(example["kind"])
     return (
-        f'<article class="example"><header><h4>{_TITLES[example["kind"]]}</h4>'
+        f'<article class="example {kind.replace("_", "-")}"><header><h4>{_TITLES[kind]}</h4>'
         f'<span class="chip {tone}">{escape(_OUTCOMES.get(outcome, outcome))}</span></header>'
-        f'<div class="query">{asked}</div><div class="answers">{columns}</div></article>'
+        f'<div class="asked"><div class="query">{asked}</div>'
+        f'<div class="answers">{columns}</div></div></article>'
     )
 
 
@@ -59,7 +58,7 @@ def _column(role: str, answers: Sequence[dict[str, Any]] | None) -> str:
 
 def _answer(role: str, place: int, answer: dict[str, Any]) -> str:
     right = bool(answer["correct"])
-    score = three_figures(float(answer["score"]))
+    score = f"{float(answer['score']):.2f}".replace("-", "\u2212")
     verdict = (
         f'<span class="mark">{"✓ right" if right else "✕<span class=unseen> wrong</span>"} · {score}</span>'
     )

@@ -18,7 +18,7 @@ _LOG_FROM = 20.0
 
 @dataclass(frozen=True)
 class Line:
-    """A named curve; `style` is the class that colours it, `dots` marks every point."""
+    """A named curve; `style` is the class that colours it, `dots` marks every point, the highest largest."""
 
     label: str
     points: Points
@@ -45,7 +45,7 @@ def line_figure(
 ) -> Figure | None:
     """Lines over steps; None where there is nothing to draw. `reference` is a named level across the chart.
 
-    The vertical axis is logarithmic where all values are positive and spread over more than a factor of twenty.
+    The vertical axis is logarithmic where all values are positive and spread over more than a factor of 20.
     """
     drawn = [line for line in lines if line.points]
     if not drawn:
@@ -60,11 +60,7 @@ def line_figure(
     y = Scale(low, high, HEIGHT - BOTTOM, TOP, log)
     body = [frame(x, y, "step", y_label + (", log scale" if log else ""))]
     if reference:
-        at = y(reference[1])
-        body.append(f'<line class="reference" x1="{x.start}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        body.append(
-            f'<text class="note" x="{x.end - 2}" y="{at - 6:.1f}" text-anchor="end">{escape(reference[0])}</text>'
-        )
+        body.append(_level(*reference, x, y))
     body += [_line(line, x, y) for line in drawn]
     ends = "; ".join(
         f"{line.label} from {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in drawn
@@ -79,8 +75,8 @@ def line_figure(
 def pareto_figure(results: Results) -> Figure | None:
     """RSUM against the latency of a pair, bubbles as large as the models on disk.
 
-    None where no model has both, and for a rehearsal. A teacher that cannot be run is a level, not a bubble. The
-    control is the student's network, so it stands at the student's latency.
+    None where no model has both, and for a rehearsal. A teacher that cannot be run is a level, not a bubble.
+    The control is the student's network, so it stands at the student's latency.
     """
     marks = [] if results.rehearsal else _marks(results)
     if not marks:
@@ -93,11 +89,7 @@ def pareto_figure(results: Results) -> Figure | None:
     y = Scale(max(0.0, low), min(600.0, high) if high > 600 else high, HEIGHT - BOTTOM, TOP)
     body = [frame(x, y, "p50 of one image and one text, ms, log scale", "RSUM")]
     if level is not None:
-        at = y(level)
-        body.append(f'<line class="reference" x1="{x.start}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        body.append(
-            f'<text class="note" x="{x.end - 2}" y="{at - 6:.1f}" text-anchor="end">teacher (no latency)</text>'
-        )
+        body.append(_level("teacher (no latency)", level, x, y))
     largest = max((mark.bytes for mark in marks), default=0) or 1
     body += [_bubble(mark, x, y, largest) for mark in marks]
     told = "; ".join(
@@ -106,7 +98,8 @@ def pareto_figure(results: Results) -> Figure | None:
     )
     return Figure(
         svg("pareto", "Quality against latency", told, "".join(body)),
-        "Up and to the left is better. The area of a bubble is the model’s size on disk; whiskers are 95 % intervals.",
+        "Up and to the left is better. The area of a bubble is the model’s size on disk; "
+        "whiskers are 95 % intervals.",
         tuple((f"c-{mark.name}", f"{mark.name}, {size(mark.bytes)}") for mark in marks),
     )
 
@@ -157,6 +150,15 @@ def _bubble(mark: _Mark, x: Scale, y: Scale, largest: int) -> str:
     return "".join(parts)
 
 
+def _level(label: str, value: float, x: Scale, y: Scale) -> str:
+    """A named dashed line across the chart."""
+    at = y(value)
+    return (
+        f'<line class="reference" x1="{x.start}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>'
+        f'<text class="note" x="{x.end - 2}" y="{at - 6:.1f}" text-anchor="end">{escape(label)}</text>'
+    )
+
+
 def _whisker(x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line class="whisker" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
@@ -166,5 +168,9 @@ def _line(line: Line, x: Scale, y: Scale) -> str:
     drawn = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
     parts = [f'<g class="{line.style}"><polyline class="line" points="{drawn}"/>']
     if line.dots or len(places) == 1:
-        parts += [f'<circle class="dot" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places]
+        best = min(places, key=lambda place: place[1])
+        for a, b in places:
+            parts.append(
+                f'<circle class="dot" cx="{a:.1f}" cy="{b:.1f}" r="{5.5 if (a, b) == best else 2.8}"/>'
+            )
     return "".join([*parts, "</g>"])

@@ -87,7 +87,7 @@ def _artifacts(results: Results) -> str:
         told.append(f"{', '.join(failed)} failed the parity gate")
     if slower:
         told.append(f"{', '.join(slower)} is slower than fp32 on this machine")
-    return f"Of the artifacts, {'; '.join(told)}." if told else ""
+    return f"Of the exported artifacts, {'; '.join(told)}." if told else ""
 
 
 def _absolute(results: Results) -> str:

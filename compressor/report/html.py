@@ -18,12 +18,12 @@ from compressor.report.figures import Figure, pareto_figure
 from compressor.report.headline import headline
 from compressor.report.reproduce import command, recipe_yaml
 from compressor.report.results import Results
-from compressor.report.tables import Cell, Table
+from compressor.report.tables import Cell, Column, Table
 from compressor.report.tiles import tiles
 
 REHEARSAL = (
-    "This is a rehearsal: real architectures, random weights where the real ones were not there, a handful of pairs "
-    "and a few steps. Sizes and latencies are true. Quality means nothing here and is not judged."
+    "This is a rehearsal: real architectures, random weights where the real ones were not there, a handful "
+    "of pairs and a few steps. Sizes and latencies are true. Quality means nothing here and is not judged."
 )
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -49,40 +49,43 @@ def html_report(results: Results, curves: Mapping[str, Curves]) -> str:
         f'<header><p class="eyebrow">Compression report of <b>{escape(results.name)}</b></p>'
         f'<h1>{escape(told.sentence)}</h1>{banner}<ul class="remarks">{remarks}</ul>{tiles(results)}'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header><main>{body}</main>'
-        f"<footer>Written by compressor {version} from results.json. Every figure was measured in this run, teacher "
-        "and student on the same data, runtime and machine.</footer></body></html>\n"
+        f"<footer>Written by compressor {version} from results.json. Every figure was measured in "
+        "this run; none was filled in.</footer></body></html>\n"
     )
 
 
-def html_table(table: Table, kind: str = "figures") -> str:
-    """A table in a region that scrolls on its own; repeated row headings are shown once and read every time."""
+def html_table(table: Table, kind: str = "figures", titled: bool = True) -> str:
+    """A table in a region that scrolls on its own; repeated row headings are shown once and read every time.
+
+    Without `titled` the caption is for screen readers only.
+    """
     if not table.rows:
-        return f'<p class="none">{escape(table.caption)}: not available.</p>'
+        return f'<p class="none">{escape(table.caption)}: {escape(table.missing)}.</p>'
     label = escape(table.caption, quote=True)
     heads = "" if kind == "key" else f"<thead>{_groups(table)}{_heads(table)}</thead>"
+    shown = "" if titled else ' class="unseen"'
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
     return (
         f'<div class="scroll {kind}" role="region" tabindex="0" aria-label="{label}"><table>'
-        f"<caption>{escape(table.caption)}</caption>{heads}<tbody>{_rows(table)}</tbody></table></div>{note}"
+        f"<caption{shown}><span>{escape(table.caption)}</span></caption>{heads}<tbody>{_rows(table)}</tbody></table></div>{note}"
     )
 
 
-def html_figure(figure: Figure | None, title: str, wide: bool = False) -> str:
+def html_figure(figure: Figure | None, title: str) -> str:
     """A chart with its title, legend and caption."""
     if figure is None:
         return ""
     swatch = '<svg viewBox="0 0 26 8" aria-hidden="true"><line x1="0" x2="26" y1="4" y2="4"/></svg>'
     legend = "".join(f'<li class="{style}">{swatch}{escape(label)}</li>' for style, label in figure.legend)
-    kind = ' class="wide"' if wide else ""
     return (
-        f"<figure{kind}><figcaption><strong>{escape(title)}</strong>"
+        f"<figure><figcaption><strong>{escape(title)}</strong>"
         f'<ul class="legend">{legend}</ul></figcaption>{figure.picture}'
         f"<figcaption>{escape(figure.caption)}</figcaption></figure>"
     )
 
 
 def _sections(results: Results, curves: Mapping[str, Curves]) -> Iterable[tuple[str, str, str] | None]:
-    yield ("goals", "Goals", html_table(tables.goals_table(results))) if results.goals else None
+    yield (("goals", "Goals", _goals(results)) if results.goals else None)
     yield "quality", "Quality", _quality(results)
     yield "latency", "Latency", _latency(results)
     yield "size", "Size and artifacts", _artifacts(results)
@@ -96,30 +99,27 @@ def _sections(results: Results, curves: Mapping[str, Curves]) -> Iterable[tuple[
     yield "reproduce", "How to reproduce", _reproduce(results)
 
 
+def _goals(results: Results) -> str:
+    table = tables.goals_table(results)
+    return html_table(table, "figures narrow" if len(table.columns) == 3 else "figures", titled=False)
+
+
 def _quality(results: Results) -> str:
-    pareto = pareto_figure(results)
-    missing = "not judged on a rehearsal" if results.rehearsal else "not available"
-    picture = html_figure(pareto, "Quality against latency", wide=True) or (
-        f'<p class="none">Quality against latency: {missing}.</p>'
+    if results.rehearsal:
+        return f'<p class="none">{escape(tables.quality_table(results).missing.capitalize())}.</p>'
+    picture = html_figure(pareto_figure(results), "Quality against latency") or (
+        '<p class="none">Quality against latency: not available.</p>'
     )
-    shares = tables.shares_table(results)
-    kept = (
-        html_table(shares, "figures narrow")
-        if shares.rows
-        else f'<p class="none">RSUM compared: {missing}.</p>'
-    )
-    return (
-        picture + html_table(tables.quality_table(results)) + kept + html_table(tables.ranks_table(results))
-    )
+    figures = html_table(tables.quality_table(results)) + html_table(tables.ranks_table(results))
+    return _beside(picture, html_table(tables.shares_table(results))) + figures
 
 
 def _latency(results: Results) -> str:
-    parts = [html_table(tables.latency_table(results))]
-    if results.latency is not None:
-        parts.append(html_table(tables.ratio_table(results), "figures narrow"))
-        parts.append(html_table(run_tables.throughput_table(results), "figures narrow"))
-        parts.append(html_table(run_tables.preprocess_table(results), "figures narrow"))
-    return "".join(parts)
+    calls = html_table(tables.latency_table(results))
+    if results.latency is None:
+        return calls
+    first = html_table(tables.ratio_table(results)) + html_table(run_tables.preprocess_table(results))
+    return calls + _beside(first, html_table(run_tables.throughput_table(results)))
 
 
 def _artifacts(results: Results) -> str:
@@ -131,25 +131,24 @@ def _artifacts(results: Results) -> str:
 def _training(results: Results, curves: Mapping[str, Curves]) -> str:
     charts = "".join(html_figure(figure, title) for title, figure in training_figures(results, curves))
     drawn = f'<div class="charts">{charts}</div>' if charts else '<p class="none">Curves: not available.</p>'
-    return html_table(run_tables.training_table(results)) + drawn
+    return html_table(run_tables.training_table(results), titled=False) + drawn
 
 
 def _run(results: Results) -> str:
-    beside = (
-        html_table(run_tables.data_table(results))
-        + "</div><div>"
-        + html_table(run_tables.stages_table(results))
-    )
-    return (
-        f'<div class="beside"><div>{beside}</div></div>{html_table(run_tables.device_table(results), "key")}'
-    )
+    data, stages = html_table(run_tables.data_table(results)), html_table(run_tables.stages_table(results))
+    return _beside(data, stages) + html_table(run_tables.device_table(results), "key")
+
+
+def _beside(first: str, second: str) -> str:
+    return f'<div class="beside"><div>{first}</div><div>{second}</div></div>'
 
 
 def _reproduce(results: Results) -> str:
     return (
         '<p class="lead">Save the recipe below under the name that the command uses, and run:</p>'
         f"<pre><code>{escape(command(results))}</code></pre>"
-        f"<details><summary>The whole recipe</summary><pre><code>{escape(recipe_yaml(results))}</code></pre></details>"
+        "<details><summary>The whole recipe</summary>"
+        f"<pre><code>{escape(recipe_yaml(results))}</code></pre></details>"
         f"{html_table(run_tables.lineage_table(results), 'key')}"
     )
 
@@ -170,9 +169,8 @@ def _groups(table: Table) -> str:
 
 def _heads(table: Table) -> str:
     cells = []
-    for column in table.columns:
-        kind = ' class="num"' if column.numeric else ""
-        cells.append(f'<th scope="col"{kind}>{escape(column.name)}</th>')
+    for column, left in zip(table.columns, (table.columns[0], *table.columns), strict=False):
+        cells.append(f'<th scope="col" class="{_kind(column, left)}">{escape(column.name)}</th>')
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -181,7 +179,8 @@ def _rows(table: Table) -> str:
     for number, row in enumerate(table.rows):
         before = table.rows[number - 1][0].text if number else None
         after = table.rows[number + 1][0].text if number + 1 < len(table.rows) else None
-        cells = [_cell(cell, column.numeric) for cell, column in zip(row[1:], table.columns[1:], strict=True)]
+        columns = zip(row[1:], table.columns[1:], table.columns[:-1], strict=True)
+        cells = [_cell(cell, _kind(column, left)) for cell, column, left in columns]
         line = "".join([_row_head(row[0], row[0].text == before), *cells])
         same = ' class="same-next"' if after == row[0].text else ""
         lines.append(f"<tr{same}>{line}</tr>")
@@ -190,25 +189,29 @@ def _rows(table: Table) -> str:
 
 def _row_head(cell: Cell, repeated: bool) -> str:
     text = escape(cell.text)
-    code = ' class="code"' if any(sign in cell.text for sign in (">=", "<=", "==", " > ", " < ")) else ""
-    return f'<th scope="row"{code}>{f"<span class=unseen>{text}</span>" if repeated else text}</th>'
+    if repeated:
+        return f'<th scope="row"><span class="unseen">{text}</span></th>'
+    if any(sign in cell.text for sign in (">", "<", "==")):
+        key, _, bound = text.partition(" ")
+        breakable = key.replace(".", ".<wbr>").replace("_", "_<wbr>")
+        return f'<th scope="row" class="code">{breakable} <span class="whole">{bound}</span></th>'
+    return f'<th scope="row">{text}</th>'
 
 
-def _cell(cell: Cell, numeric: bool) -> str:
+def _kind(column: Column, left: Column) -> str:
+    """Figures stand to the right; words that follow figures keep their distance."""
+    return "num" if column.numeric else "apart" if left.numeric else "words"
+
+
+def _cell(cell: Cell, kind: str) -> str:
     text = escape(cell.text)
-    if (
-        cell.tone in ("good", "bad")
-        and cell.text[:1] in "✓✕"
-        or cell.tone == "muted"
-        and cell.text[:1] == "–"
-    ):
+    if cell.text[:1] in ("✓", "✕", "–"):
         text = f'<span class="chip {cell.tone}">{text}</span>'
     if cell.bar is not None:
-        text = (
-            f'<span class="meter" aria-hidden="true"><b style="--w:{100 * cell.bar:.1f}%"></b></span>{text}'
-        )
-    kinds = [*(["num"] if numeric else []), *([f"t-{cell.tone}"] if cell.tone in ("muted", "strong") else [])]
-    return f'<td class="{" ".join(kinds)}">{text}</td>' if kinds else f"<td>{text}</td>"
+        bar = f'<span class="meter" aria-hidden="true"><b style="--w:{100 * cell.bar:.1f}%"></b></span>'
+        text = f'{bar}<span class="metered">{text}</span>'
+    tone = f" t-{cell.tone}" if cell.tone in ("muted", "strong") else ""
+    return f'<td class="{kind}{tone}">{text}</td>'
 
 
 def _style() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +16,8 @@ from compressor.report.reproduce import command, recipe_yaml
 from compressor.report.results import Results
 from compressor.report.tables import Table
 
-_SPECIAL = str.maketrans(
-    {sign: f"\\{sign}" for sign in "\\`*_[]|#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
-)
+_SPECIAL = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#>+-]|^\d+(?=[.)](?:\s|$))")
+_HTML = str.maketrans({"<": "&lt;", "&": "&amp;"})
 
 
 def markdown_report(results: Results, curves: Mapping[str, Curves]) -> str:
@@ -59,7 +59,7 @@ def markdown_table(table: Table) -> str:
     """A table in the pipe form, its caption above and its note below."""
     caption = f"**{text(table.caption)}**"
     if not table.rows:
-        return f"{caption}: not available"
+        return f"{caption}: {text(table.missing)}"
     names = [f"{column.group} {column.name}".strip() for column in table.columns]
     lines = [
         "| " + " | ".join(text(name) or " " for name in names) + " |",
@@ -72,7 +72,12 @@ def markdown_table(table: Table) -> str:
 
 def text(words: str) -> str:
     """Any words as plain text of one line: nothing in them is markup."""
-    return " ".join(str(words).split()).translate(_SPECIAL)
+    return _SPECIAL.sub(_escaped, " ".join(str(words).split())).translate(_HTML)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    found = match.group()
+    return f"{found}\\" if found.isdigit() else f"\\{found}"
 
 
 def fenced(code: str, language: str) -> str:

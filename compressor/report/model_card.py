@@ -58,7 +58,7 @@ def model_card(results: Results) -> str:
 
 
 def metadata(results: Results) -> dict[str, Any]:
-    """The card's head. The licence is `other` where the run knows of none: the teacher's and the data's terms apply."""
+    """The card's head. The licence is `other`: the terms of the teacher's weights and of the data apply."""
     licence = _teacher_fact(results, "licence")
     head: dict[str, Any] = {
         "license": "other",
@@ -126,17 +126,18 @@ def _use(results: Results) -> str:
         "cosines = images @ texts.T"
     )
     return (
-        "Finding pictures by text and texts by picture, on data like that it was trained on. The bundle needs no "
-        "torch: ONNX Runtime, NumPy and Pillow are enough.\n\n" + fenced(example, "python")
+        "Finding pictures by text and texts by picture, on data like that it was trained on. "
+        "`pip install 'compressor[cpu]'` is all it needs; there is no torch in it.\n\n"
+        + fenced(example, "python")
     )
 
 
 def _limits(results: Results) -> str:
     points = [
-        "It was measured on the data named below. On other pictures or another language expect less, and measure.",
-        "It inherits what its teacher and its data get wrong, biases included, and no one has audited it for them.",
+        "It was measured on the data named below. On other pictures or languages, measure before use.",
+        "It inherits what its teacher and its data get wrong, biases included; it was not audited for them.",
         "It is not made for identifying people, nor for decisions about them.",
-        "A cosine of this model does not mean what the same cosine of its teacher means: set thresholds anew.",
+        "A cosine of this model is not the same cosine of its teacher: set thresholds anew.",
     ]
     kept = results.retention.rsum if results.retention and not results.rehearsal else None
     if kept is not None and kept < 1:

@@ -22,9 +22,9 @@ def points(value: float | None) -> str:
     return NOT_AVAILABLE if value is None else _minus(f"{value:.1f}")
 
 
-def signed_points(value: float | None) -> str:
+def signed_points(value: float | None, digits: int = 1) -> str:
     """A difference in points: `+24.1`."""
-    return NOT_AVAILABLE if value is None else _minus(f"{value:+.1f}")
+    return NOT_AVAILABLE if value is None else _minus(f"{value:+.{digits}f}")
 
 
 def percent(share: float | None) -> str:
@@ -89,6 +89,19 @@ def cosine(value: float | None) -> str:
     if value is None:
         return NOT_AVAILABLE
     return _minus(f"{value:.5f}" if 0.9995 <= value < 0.999995 else f"{value:.4f}")
+
+
+def percent_span(interval: Interval | None) -> str:
+    """`96.2 to 98.0 %`."""
+    if interval is None:
+        return NOT_AVAILABLE
+    unit = f"{_SPACE}%"
+    return f"{percent(interval.low).removesuffix(unit)} to {percent(interval.high)}"
+
+
+def rank(value: float) -> str:
+    """`1`, `1.5`, `12.3`: whole ranks without decimals."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
 def span(interval: Interval | None, form: Callable[[float], str] = points) -> str:

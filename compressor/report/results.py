@@ -140,7 +140,7 @@ class ArtifactFigures(_Strict):
 
 
 class GoalResult(_Strict):
-    """One goal and its verdict. `not judged`: the figure does not exist on this run (a rehearsal, for example)."""
+    """One goal and its verdict. `not judged`: the figure does not exist on this run, such as a rehearsal."""
 
     goal: str
     value: float | None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from compressor.report import numbers as n
 from compressor.report.results import ArtifactFigures, Results
-from compressor.report.tables import ROLES, Cell, Column, Table, key_values
+from compressor.report.tables import Cell, Column, Table, key_values
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -44,14 +45,15 @@ def artifacts_table(results: Results) -> Table:
         *map(Column, names),
         Column("Recall change"),
         _words("Parity"),
+        _words("Speed"),
     )
     rows, notes = [], []
     for name, artifact in results.artifacts.items():
         rows += _artifact_rows(name, artifact, results.rehearsal)
         notes += _reasons(name, artifact)
     notes.append(
-        "Cosines are against the PyTorch student after subtracting the batch mean; the recall change is the mean "
-        "of the six recalls on validation, in points."
+        "Cosines are against the PyTorch student after subtracting the batch mean; the recall change is the "
+        "mean of the six recalls on validation, in points."
     )
     return Table("Exported artifacts of the student", columns, tuple(rows), " ".join(notes))
 
@@ -70,9 +72,9 @@ def throughput_table(results: Results) -> Table:
     columns = (
         _words("Tower"),
         Column("Batch"),
-        Column("Teacher, per second"),
-        Column("Student, per second"),
-        Column("Faster"),
+        Column("teacher", "Items per second"),
+        Column("student", "Items per second"),
+        Column("faster"),
     )
     return Table("Throughput by batch size", columns, tuple(rows))
 
@@ -80,20 +82,21 @@ def throughput_table(results: Results) -> Table:
 def preprocess_table(results: Results) -> Table:
     """What decoding and preprocessing cost, outside the figures above."""
     found = results.latency.preprocess if results.latency else {}
+    roles = [role for role in ("teacher", "student") if role in found]
     rows: list[tuple[Cell, ...]] = []
-    if "decode" in found:
-        decode = found["decode"]
-        rows.append(
-            (Cell("decode an image", "head"), Cell(str(decode.get("source", ""))), _ms(decode.get("p50_ms")))
-        )
-    for role in ROLES:
-        if role in found:
-            rows.append(
-                (Cell("preprocess an image", "head"), Cell(role), _ms(found[role].get("image_p50_ms")))
-            )
-            rows.append((Cell("tokenise a text", "head"), Cell(role), _ms(found[role].get("text_p50_ms"))))
-    columns = (_words("Step"), _words("Of"), Column("p50"))
-    return Table("Before the model: decoding and preprocessing", columns, tuple(rows))
+    decode = found.get("decode")
+    if decode:
+        rows.append((Cell("decode an image", "head"), *(_ms(decode.get("p50_ms")) for _ in roles)))
+    for name, key in (("preprocess an image", "image_p50_ms"), ("tokenise a text", "text_p50_ms")):
+        if roles:
+            rows.append((Cell(name, "head"), *(_ms(found[role].get(key)) for role in roles)))
+    note = (
+        f"p50 of one item. Decoded: {decode['source']}."
+        if decode and decode.get("source")
+        else "p50 of one item."
+    )
+    columns = (_words("Step"), *(Column(role.capitalize()) for role in roles))
+    return Table("Before the model: decoding and preprocessing", columns, tuple(rows) if roles else (), note)
 
 
 def training_table(results: Results) -> Table:
@@ -159,6 +162,8 @@ def stages_table(results: Results) -> Table:
 def device_table(results: Results) -> Table:
     """What the figures were measured on."""
     device = results.device
+    if not device:
+        return key_values("Device", {})
     cpu = device.get("cpu") or {}
     cores = f"{cpu.get('available_cores') or cpu.get('logical_cores')} usable of {cpu.get('logical_cores')}"
     if cpu.get("quota_cores"):
@@ -170,7 +175,7 @@ def device_table(results: Results) -> Table:
         "Cores": cores if cpu else None,
         "Instruction sets": ", ".join(cpu.get("flags") or []),
         "Governor": cpu.get("governor"),
-        "GPU": ", ".join(gpus) or ("none" if device else None),
+        "GPU": ", ".join(gpus) or "none",
         "Memory": f"{memory} GiB" if memory else None,
         "System": device.get("os"),
         "Python": device.get("python"),
@@ -190,10 +195,10 @@ def lineage_table(results: Results) -> Table:
 
 
 def _artifact_rows(name: str, artifact: ArtifactFigures, rehearsal: bool) -> list[tuple[Cell, ...]]:
-    rows = []
+    rows: list[tuple[Cell, ...]] = []
     for tower, found in (("image", artifact.image), ("text", artifact.text)):
         first = tower == "image"
-        recall = n.NOT_JUDGED if rehearsal else n.signed_points(artifact.recall_delta)
+        recall = n.NOT_JUDGED if rehearsal else n.signed_points(artifact.recall_delta, 2)
         passed = found.status == "passed"
         rows.append(
             (
@@ -205,13 +210,23 @@ def _artifact_rows(name: str, artifact: ArtifactFigures, rehearsal: bool) -> lis
                 _cell(n.cosine(found.worst_cosine)),
                 _cell(recall) if first else Cell(""),
                 Cell("✓ passed" if passed else "✕ failed", "good" if passed else "bad"),
+                _speed(name, artifact) if first else Cell(""),
             )
         )
     return rows
 
 
+def _speed(name: str, artifact: ArtifactFigures) -> Cell:
+    if artifact.slower_than_fp32:
+        return Cell("✕ slower than fp32", "bad")
+    timed = artifact.image.p50_ms is not None and artifact.text.p50_ms is not None
+    return (
+        Cell("", "muted") if name == "fp32" else _cell("not slower than fp32" if timed else n.NOT_AVAILABLE)
+    )
+
+
 def _reasons(name: str, artifact: ArtifactFigures) -> list[str]:
-    told = [f"{name} is slower than fp32 on this machine."] if artifact.slower_than_fp32 else []
+    told = []
     towers = [(f"{name} {tower}", getattr(artifact, tower).reason) for tower in ("image", "text")]
     for what, reason in [*towers, (name, artifact.reason)]:
         if reason:
@@ -222,7 +237,13 @@ def _reasons(name: str, artifact: ArtifactFigures) -> list[str]:
 def _listed(value: Any) -> str:
     if not isinstance(value, dict):
         return ""
-    return ", ".join(f"{name} {part}" for name, part in value.items() if not isinstance(part, dict | list))
+    plain = {name: part for name, part in value.items() if not isinstance(part, dict | list)}
+    return ", ".join(f"{name} {_shortened(part)}" for name, part in plain.items())
+
+
+def _shortened(value: Any) -> str:
+    """Hashes to their first twelve digits."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{8,}\b", r"\1…", str(value))
 
 
 def _ms(value: float | None) -> Cell:

@@ -15,14 +15,17 @@ from compressor.report.results import RESULTS_VERSION, Results
 
 
 def write_results(path: Path | str, results: Results) -> None:
-    """Write results.json, whole or not at all. Raises `ValueError` for NaN and infinities, which JSON lacks."""
+    """Write results.json, whole or not at all.
+
+    The figures themselves cannot be NaN or infinite; such a value in a free part (training, data) becomes null.
+    """
     write_json(path, results.model_dump(mode="json"))
 
 
 def read_results(path: Path | str) -> Results:
     """Results of a finished run.
 
-    Raises `MissingResourceError` where there is no such file, `DataError` for one of a newer version or another form.
+    Raises `MissingResourceError` where there is no such file, `DataError` for a newer or another form.
     """
     try:
         found = read_json(path)

@@ -9,6 +9,7 @@ from compressor.report import numbers as n
 from compressor.report.results import Direction, ModelQuality, Results, Timing
 
 Tone = Literal["", "good", "bad", "muted", "head", "strong"]
+_REHEARSED = "not judged on a rehearsal"
 ROLES: tuple[Literal["teacher", "student", "control"], ...] = ("teacher", "student", "control")
 
 
@@ -32,12 +33,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under columns, with a caption."""
+    """Rows of cells under columns, with a caption. Without rows it says `missing`."""
 
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    missing: str = n.NOT_AVAILABLE
+    """What to say where there are no rows."""
 
 
 def goals_table(results: Results) -> Table:
@@ -47,7 +50,7 @@ def goals_table(results: Results) -> Table:
         "missed": Cell("✕ missed", "bad"),
         "not judged": Cell("– not judged", "muted"),
     }
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (
             Cell(goal.goal, "head"),
             _cell(n.figure(goal.value)),
@@ -68,6 +71,8 @@ def quality_table(results: Results) -> Table:
     for group in ("Image → text", "Text → image"):
         columns += [Column(f"R@{k}", group) for k in (1, 5, 10)]
     columns += [Column("RSUM"), Column("95 % interval")]
+    if results.rehearsal:
+        return Table("Retrieval on the same images and captions", tuple(columns), (), missing=_REHEARSED)
     rows = [_quality_row(results, role) for role in ROLES if role in results.quality or role != "control"]
     first = next((quality for quality in results.quality.values() if quality is not None), None)
     held = f"{n.count(first.images)} images, {n.count(first.captions)} captions. " if first else ""
@@ -87,13 +92,12 @@ def ranks_table(results: Results) -> Table:
     rows = []
     for role in ROLES:
         quality = results.quality.get(role)
-        if quality is not None:
-            figures = [
-                cell for side in (quality.i2t, quality.t2i) for cell in _rank_cells(side, results.rehearsal)
-            ]
+        if quality is not None and not results.rehearsal:
+            figures = [cell for side in (quality.i2t, quality.t2i) for cell in _rank_cells(side)]
+
             through = f"{quality.source}, {quality.precision}"
             rows.append((Cell(role, "head"), *figures, Cell(through, "muted")))
-    return Table("Ranks of the right answer", tuple(columns), tuple(rows))
+    return Table("Ranks of the right answer", tuple(columns), tuple(rows), missing=_missing(results))
 
 
 def shares_table(results: Results) -> Table:
@@ -102,7 +106,7 @@ def shares_table(results: Results) -> Table:
     rows: list[tuple[Cell, ...]] = []
     if kept is not None and not results.rehearsal:
         rows = [
-            _share("Student ÷ teacher", n.percent(kept.rsum), n.span(kept.rsum_interval, n.percent)),
+            _share("Student ÷ teacher", n.percent(kept.rsum), n.percent_span(kept.rsum_interval)),
             _share("Control ÷ teacher", n.percent(kept.control_rsum), ""),
             _share(
                 "Student − control, points",
@@ -112,9 +116,8 @@ def shares_table(results: Results) -> Table:
             _share("Exported student ÷ PyTorch student", n.percent(kept.artifact_rsum), ""),
         ]
     note = "Student and teacher, student and control are resampled together (paired)."
-    return Table(
-        "RSUM compared", (_words("Comparison"), Column("RSUM"), Column("95 % interval")), tuple(rows), note
-    )
+    columns = (_words("Comparison"), Column("RSUM"), Column("95 % interval"))
+    return Table("RSUM compared", columns, tuple(rows), note, _missing(results))
 
 
 def latency_table(results: Results) -> Table:
@@ -155,7 +158,7 @@ def ratio_table(results: Results) -> Table:
                 else None
             )
             rows.append(_share(name, n.percent(ratio), ""))
-        pair = _share("the pair", n.percent(latency.p50_ratio), n.span(latency.p50_ratio_interval, n.percent))
+        pair = _share("the pair", n.percent(latency.p50_ratio), n.percent_span(latency.p50_ratio_interval))
         rows.append(pair)
     columns = (_words("Input"), Column("Student ÷ teacher, p50"), Column("95 % interval"))
     note = "The pair’s ratio is the median over rounds of each round’s own ratio."
@@ -164,9 +167,8 @@ def ratio_table(results: Results) -> Table:
 
 def _quality_row(results: Results, role: str) -> tuple[Cell, ...]:
     quality: ModelQuality | None = results.quality.get(role)  # type: ignore[call-overload]
-    if quality is None or results.rehearsal:
-        missing = n.NOT_JUDGED if quality is not None else n.NOT_AVAILABLE
-        return (Cell(role, "head"), *(Cell(missing, "muted") for _ in range(8)))
+    if quality is None:
+        return (Cell(role, "head"), *(Cell(n.NOT_AVAILABLE, "muted") for _ in range(8)))
     recalls = [getattr(quality, f"{way}_r{k}") for way in ("i2t", "t2i") for k in (1, 5, 10)]
     return (
         Cell(role, "head"),
@@ -176,12 +178,14 @@ def _quality_row(results: Results, role: str) -> tuple[Cell, ...]:
     )
 
 
-def _rank_cells(side: Direction, rehearsal: bool) -> list[Cell]:
-    if rehearsal:
-        return [Cell(n.NOT_JUDGED, "muted")] * 3
+def _missing(results: Results) -> str:
+    return _REHEARSED if results.rehearsal else n.NOT_AVAILABLE
+
+
+def _rank_cells(side: Direction) -> list[Cell]:
     return [
-        Cell(n.three_figures(side.median_rank)),
-        Cell(n.three_figures(side.mean_rank)),
+        Cell(n.rank(side.median_rank)),
+        Cell(n.rank(side.mean_rank)),
         Cell(n.points(side.map_r)),
     ]
 
@@ -214,4 +218,4 @@ def _words(name: str) -> Column:
 def key_values(caption: str, entries: dict[str, Any]) -> Table:
     """Two columns, one line an entry."""
     rows = tuple((Cell(name, "head"), _cell(str(value))) for name, value in entries.items())
-    return Table(caption, (_words(""), _words("")), rows)
+    return Table(caption, (_words("What"), _words("Value")), rows)

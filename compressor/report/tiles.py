@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from compressor.report import numbers as n
-from compressor.report.results import Results
+from compressor.report.results import Interval, Results
 from compressor.report.tables import ROLES
 
 Bar = tuple[str, float, str]
@@ -21,36 +21,41 @@ def tiles(results: Results) -> str:
 def _quality(results: Results) -> str:
     if results.rehearsal:
         return _tile("RSUM kept", n.NOT_JUDGED, "a rehearsal has random weights", "")
-    kept = results.retention
+    kept, student = results.retention, results.quality.get("student")
     bars = [
         (role, q.rsum, n.points(q.rsum)) for role in ROLES if (q := results.quality.get(role)) is not None
     ]
-    share = kept.rsum if kept else None
-    about = (
-        f"95 % interval {n.span(kept.rsum_interval, n.percent)}"
-        if kept and kept.rsum_interval
-        else "RSUM, of 600"
-    )
-    return _tile("RSUM kept, student ÷ teacher", n.percent(share), about, _bars(bars))
+    if kept is None or kept.rsum is None:
+        return _tile(
+            "RSUM of the student", n.points(student.rsum if student else None), "out of 600", _bars(bars)
+        )
+    return _tile("RSUM kept", n.percent(kept.rsum), _of_teacher(kept.rsum_interval), _bars(bars))
 
 
 def _latency(results: Results) -> str:
-    latency = results.latency
+    latency, title = results.latency, "Latency of a pair"
     if latency is None:
-        return _tile("Latency of a pair", n.NOT_AVAILABLE, "", "")
+        return _tile(title, n.NOT_AVAILABLE, "", "")
     timings = [("teacher", latency.pair.teacher), ("student", latency.pair.student)]
     bars = [(role, timing.p50_ms, n.milliseconds(timing.p50_ms)) for role, timing in timings if timing]
-    interval = latency.p50_ratio_interval
-    about = f"95 % interval {n.span(interval, n.percent)}" if interval else "one image and one text, p50"
-    return _tile("Latency of a pair, student ÷ teacher", n.percent(latency.p50_ratio), about, _bars(bars))
+    if latency.p50_ratio is None:
+        student = latency.pair.student
+        return _tile(
+            title, n.milliseconds(student.p50_ms if student else None), "p50 of the student", _bars(bars)
+        )
+    return _tile(title, n.percent(latency.p50_ratio), _of_teacher(latency.p50_ratio_interval), _bars(bars))
 
 
 def _size(results: Results) -> str:
     held = [("teacher", results.size.teacher), ("student", results.size.student)]
     bars = [(role, float(found.bytes), n.size(found.bytes)) for role, found in held if found]
-    student = results.size.student
-    about = f"{n.parameters(student.parameters)} parameters" if student else ""
-    return _tile("Size on disk, student ÷ teacher", n.percent(results.size.bytes_ratio), about, _bars(bars))
+    student, share = results.size.student, results.size.bytes_ratio
+    if student is None:
+        return _tile("Size on disk", n.NOT_AVAILABLE, "", "")
+    about = f"{n.parameters(student.parameters)} parameters at fp32"
+    if share is None:
+        return _tile("Size on disk", n.size(student.bytes), f"of the student\n{about}", _bars(bars))
+    return _tile("Size on disk", n.percent(share), f"of the teacher’s\n{about}", _bars(bars))
 
 
 def _goals(results: Results) -> str:
@@ -59,12 +64,16 @@ def _goals(results: Results) -> str:
         return _tile("Goals", "none set", "the recipe names none", "")
     chips = {"met": ("good", "✓"), "missed": ("bad", "✕"), "not judged": ("muted", "–")}
     lines = "".join(
-        f'<li>{verdict} <span class="chip {chips[verdict][0]}">{chips[verdict][1]} {verdicts.count(verdict)}</span></li>'
-        for verdict in chips
+        f'<li>{verdict} <span class="chip {tone}">{sign} {verdicts.count(verdict)}</span></li>'
+        for verdict, (tone, sign) in chips.items()
         if verdict in verdicts
     )
     big = f"{verdicts.count('met')} of {len(verdicts)}"
     return _tile("Goals met", big, "", f'<ul class="verdicts">{lines}</ul>')
+
+
+def _of_teacher(interval: Interval | None) -> str:
+    return "of the teacher’s" + (f"\n95 % interval {n.percent_span(interval)}" if interval else "")
 
 
 def _tile(title: str, big: str, about: str, below: str) -> str:

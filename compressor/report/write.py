@@ -21,8 +21,8 @@ def write_report(
 ) -> list[Path]:
     """Write the three files into `run_folder` and give their paths.
 
-    `curves` are the metrics records of each trained role (`compressor.report.curves` documents a record). Reads nothing
-    else: pictures of the examples stand in `results`.
+    `curves` are the metrics records of each trained role (`compressor.report.curves` documents a record).
+    Reads nothing else: pictures of the examples stand in `results`.
     """
     folder = Path(run_folder)
     drawn = {role: read_curves(records) for role, records in (curves or {}).items()}
