@@ -48,15 +48,14 @@ class TransformersText(nn.Module):
         # An encoder's own mask is "not padding"; the end-of-text token decides only where both are one.
         self.eos_id = text.eos_id if text.eos_id == text.pad_id else None
         ids = torch.zeros(1, text.context_length, dtype=torch.long, device=model.device)
-        # transformers reads values out of its masks, which a planned (meta) tower does not have.
-        planned = model.device.type == "meta"
-        length = text.context_length
-        self.width = int(model.config.hidden_size) if planned else _width(self, ids, f"{length} tokens")
+        self.width = _width(self, ids, f"{text.context_length} tokens")
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Token ids -> pooled features."""
         counts = token_mask(input_ids, self.pad_id, self.eos_id)
-        output = self.model(input_ids=input_ids, attention_mask=counts.to(torch.long))
+        # transformers reads values out of a mask, which a model that is only planned (meta) does not have.
+        mask = None if input_ids.is_meta else counts.to(torch.long)
+        output = self.model(input_ids=input_ids, attention_mask=mask)
         return pool_tokens(output.last_hidden_state, counts, self.pool)
 
 

@@ -237,3 +237,14 @@ def test_a_plain_configuration_builds_the_same_model_again() -> None:
     assert {k: v.shape for k, v in first.state_dict().items()} == {
         k: v.shape for k, v in again.state_dict().items()
     }
+
+
+def test_a_pretrained_text_tower_traces_with_any_batch() -> None:
+    text = TextSpec(context_length=8, pad_id=0, eos_id=3)
+    config = PretrainedTextTower(kind="pretrained", config=BERT, context_length=8)
+    tower = build_text_tower(config, text, 60).eval()
+    ids = torch.tensor([[2, 7, 8, 3, 0, 0, 0, 0], [2, 3, 0, 0, 0, 0, 0, 0], [2, 9, 9, 9, 9, 9, 9, 3]])
+    traced = torch.export.export(tower, (ids[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(traced(ids), tower(ids), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(traced(ids[:1]), tower(ids[:1]), atol=1e-5, rtol=1e-5)
