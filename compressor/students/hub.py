@@ -62,7 +62,7 @@ def missing_on_hub(repository: str, required: Sequence[str]) -> str | None:
         return None
     state = "switched off by HF_HUB_OFFLINE" if hub_offline() else "not reachable from here"
     return (
-        f"'{repository}' is not on this machine ({', '.join(absent)} looked for in {cache_folder()}) and "
+        f"'{repository}' is not on this machine ({_listed(absent)} looked for in {cache_folder()}) and "
         f"the hub is {state}: run `hf download {repository}` on a machine with internet and copy its cache, "
         "or give a local folder."
     )
@@ -87,3 +87,7 @@ def fetch_repository(repository: str, required: Sequence[str]) -> Path:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name.replace("|", " or ") for name in names)
