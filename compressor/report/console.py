@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from compressor.report.results import Interval, ModelQuality, Results
+from compressor.report.tables import ROLES
 
-_ROLES = ("teacher", "student", "control")
 _COLOUR = {"met": "green", "missed": "red", "not judged": "yellow"}
 
 
@@ -35,7 +35,7 @@ def _quality(results: Results) -> Table:
     table = Table(title=title, title_justify="left")
     for heading in ("", "image to text R@1 / 5 / 10", "text to image R@1 / 5 / 10", "RSUM (95 % interval)"):
         table.add_column(heading, justify="right" if heading else "left")
-    for role in _ROLES:
+    for role in ROLES:
         quality = results.quality.get(role)
         if quality is not None:
             table.add_row(role, *_row(quality))
@@ -57,9 +57,9 @@ def _facts(results: Results) -> list[str]:
     lines = []
     if results.retention is not None:
         kept = results.retention
-        lines.append(
-            f"the student keeps {kept.rsum:.3f}{_spread(kept.rsum_interval, 3)} of the teacher's RSUM"
-        )
+        if kept.rsum is not None:
+            share = f"{kept.rsum:.3f}{_spread(kept.rsum_interval, 3)}"
+            lines.append(f"the student keeps {share} of the teacher's RSUM")
         if kept.student_minus_control is not None:
             gain = f"{kept.student_minus_control:+.1f}{_spread(kept.student_minus_control_interval)}"
             lines.append(f"against the same student without a teacher: {gain} RSUM")

@@ -92,6 +92,7 @@ def pareto_figure(results: Results) -> Figure | None:
         body.append(_level("teacher (no latency)", level, x, y))
     largest = max((mark.bytes for mark in marks), default=0) or 1
     body += [_bubble(mark, x, y, largest) for mark in marks]
+    body.append(_labels(marks, x, y, largest))
     told = "; ".join(
         f"{mark.name}: RSUM {points(mark.rsum)} at {milliseconds(mark.latency)}, {size(mark.bytes)}"
         for mark in marks
@@ -134,7 +135,7 @@ def _edges(interval: Interval | None) -> tuple[float, ...]:
 
 def _bubble(mark: _Mark, x: Scale, y: Scale, largest: int) -> str:
     at, up = x(mark.latency), y(mark.rsum)
-    radius = max(_SMALLEST, _LARGEST * math.sqrt(mark.bytes / largest))
+    radius = _radius(mark, largest)
     parts = [f'<g class="c-{mark.name}">']
     if mark.interval is not None:
         parts.append(_whisker(at, y(mark.interval.low), at, y(mark.interval.high)))
@@ -142,12 +143,26 @@ def _bubble(mark: _Mark, x: Scale, y: Scale, largest: int) -> str:
         parts.append(_whisker(x(mark.latency_interval.low), up, x(mark.latency_interval.high), up))
     parts.append(f'<circle class="bubble" cx="{at:.1f}" cy="{up:.1f}" r="{radius:.1f}"/>')
     parts.append(f'<circle class="centre" cx="{at:.1f}" cy="{up:.1f}" r="2"/></g>')
-    right = at + radius + 60 < WIDTH
-    anchor, shift = ("start", radius + 7) if right else ("end", -radius - 7)
-    parts.append(
-        f'<text class="label" x="{at + shift:.1f}" y="{up + 4:.1f}" text-anchor="{anchor}">{mark.name}</text>'
-    )
     return "".join(parts)
+
+
+def _labels(marks: Sequence[_Mark], x: Scale, y: Scale, largest: int) -> str:
+    """Names beside the bubbles, pushed apart where they would cover each other."""
+    parts = []
+    lowest = -math.inf
+    for mark in sorted(marks, key=lambda mark: -mark.rsum):
+        at, up = x(mark.latency), max(y(mark.rsum), lowest + 16)
+        lowest = up
+        shift, anchor = _radius(mark, largest) + 7, "start"
+        if at + shift + 55 > WIDTH:
+            shift, anchor = -shift, "end"
+        place = f'x="{at + shift:.1f}" y="{up + 4:.1f}" text-anchor="{anchor}"'
+        parts.append(f'<text class="label" {place}>{mark.name}</text>')
+    return "".join(parts)
+
+
+def _radius(mark: _Mark, largest: int) -> float:
+    return max(_SMALLEST, _LARGEST * math.sqrt(mark.bytes / largest))
 
 
 def _level(label: str, value: float, x: Scale, y: Scale) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compressor.report.numbers import milliseconds, percent, points, size, span, three_figures
-from compressor.report.results import Results
+from compressor.report.results import Interval, Results
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ def _control(results: Results) -> str:
     )
     if interval is None:
         return text + "."
+    if lead < 0:
+        interval = Interval(low=-interval.high, high=-interval.low)
     if interval.low <= 0 <= interval.high:
         return f"{text}; the 95 % interval of the difference, {span(interval)}, includes zero."
     return f"{text} (95 % interval of the difference: {span(interval)})."

@@ -17,7 +17,7 @@ from compressor.report.results import RESULTS_VERSION, Results
 def write_results(path: Path | str, results: Results) -> None:
     """Write results.json, whole or not at all.
 
-    The figures themselves cannot be NaN or infinite; such a value in a free part (training, data) becomes null.
+    The figures themselves cannot be NaN or infinite; in a free part (training, data) NaN becomes null.
     """
     write_json(path, results.model_dump(mode="json"))
 

@@ -11,7 +11,7 @@ from compressor.report.axes import HEIGHT, WIDTH, Scale, log_ticks, nice_ticks, 
 from compressor.report.charts import training_figures
 from compressor.report.curves import read_curves, thin
 from compressor.report.figures import Line, line_figure, pareto_figure
-from tests.report.fixture import curves, run
+from tests.report.fixture import curves, quality, run
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -82,6 +82,15 @@ def test_bubbles_have_areas_like_the_models_sizes() -> None:
     assert control == student
     assert pareto_figure(run(latency=None)) is None
     assert pareto_figure(run(rehearsal=True)) is None
+
+
+def test_names_of_bubbles_do_not_cover_each_other() -> None:
+    close = {"teacher": quality(0, 1), "student": quality(-3, 1), "control": quality(-3.1, 1)}
+    figure = pareto_figure(run(quality=close))
+    assert figure is not None
+    places = dict(re.findall(r'class="label"[^>]* y="([\d.]+)"[^>]*>(\w+)<', figure.picture))
+    heights = {name: float(y) for y, name in places.items()}
+    assert heights["control"] - heights["student"] >= 15
 
 
 def test_curves_are_read_in_order_and_what_is_not_finite_is_left_out() -> None:

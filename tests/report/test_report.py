@@ -144,6 +144,12 @@ def test_a_lead_over_the_control_that_may_be_chance_is_called_so() -> None:
     assert "−3.0 to 5.1, includes zero" in headline(run(retention=kept)).remarks[0]
     kept |= {"student_minus_control": -4.0, "student_minus_control_interval": None}
     assert headline(run(retention=kept)).remarks[0].endswith("4.0 points more.")
+    kept |= {"student_minus_control_interval": {"low": -6.0, "high": -1.5}}
+    assert (
+        headline(run(retention=kept))
+        .remarks[0]
+        .endswith("4.0 points more (95 % interval of the difference: 1.5 to 6.0).")
+    )
 
 
 @pytest.mark.parametrize("name", ["report.html", "report.md"])

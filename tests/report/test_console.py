@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from compressor.report.console import print_summary
+from compressor.report.results import Results
+from tests.report.fixture import run
+
+
+def printed(results: Results) -> str:
+    stream = io.StringIO()
+    print_summary(results, Path("runs/quickstart"), Console(file=stream, width=160))
+    return stream.getvalue()
+
+
+def test_the_summary_tells_quality_latency_size_goals_and_where_the_report_lies() -> None:
+    shown = printed(run())
+    for words in (
+        "494.1",
+        "0.971",
+        "+48.7",
+        "2.09 ms",
+        "ratio 0.07",
+        "0.86 M",
+        "missed",
+        "runs/quickstart/report.html",
+    ):
+        assert words in shown, words
+
+
+def test_the_summary_of_a_run_with_nothing_but_a_student_claims_nothing_else() -> None:
+    kept = {"rsum": None, "student_minus_control": None}
+    for retention in (None, kept):
+        shown = printed(run(retention=retention, latency=None, size={}, goals=[]))
+        assert "494.1" in shown
+        assert "keeps" not in shown
+        assert "None" not in shown
