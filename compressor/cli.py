@@ -265,9 +265,9 @@ def schema(
 ) -> None:
     """Print the JSON Schema of recipes (for editors) or of results.json."""
     if of == "results":
-        from compressor.report.results import Results
+        from compressor.report.storage import schema_text
 
-        typer.echo(json.dumps(Results.model_json_schema(), indent=2))
+        typer.echo(schema_text())
     elif of == "recipe":
         from compressor.recipe.schema import recipe_json_schema
 

@@ -34,7 +34,7 @@ class BadImageError(DataError):
 
 
 class MissingResourceError(CompressorError):
-    """Data or weights that are not where the recipe says: what is missing, where it was looked for, how to get it."""
+    """Data or weights that are not there: what is missing, where it was looked for, how to get it."""
 
     exit_code = 2
 

@@ -97,8 +97,8 @@ def hash_json(obj: Any) -> str:
 def atomic_folder(path: Path | str) -> Iterator[Path]:
     """A temporary folder to fill, which takes its place at `path` when the block ends without an exception.
 
-    A folder that was at `path` is replaced as a whole; after an exception it is untouched and the temporary one
-    is gone. Raises `DiskFullError` where the disk is full.
+    A folder that was at `path` is replaced as a whole; after an exception it is untouched and the temporary
+    one is gone. Raises `DiskFullError` where the disk is full.
     """
     target = Path(path)
     with disk_full_named(target):

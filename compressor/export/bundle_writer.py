@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
@@ -30,6 +30,7 @@ from compressor.runtime.schema import (
     Artifact,
     BundleManifest,
     FileEntry,
+    Role,
     TowerArtifact,
 )
 from compressor.runtime.session import Tower, first_line
@@ -38,7 +39,6 @@ from compressor.students.encoder import Model
 
 log = logging.getLogger(__name__)
 
-Role = Literal["student", "teacher", "control"]
 TOWERS: tuple[TowerName, TowerName] = ("image", "text")
 _MOSTLY = 0.5
 

@@ -12,7 +12,24 @@ from PIL import Image
 from torch import Tensor, nn
 
 from compressor.preprocess.preprocessor import Preprocessor
-from compressor.students.encoder import Encoder
+from compressor.students.encoder import Encoder, Model
+
+
+class TorchEncoder:
+    """A model with the two calls of an opened bundle, so that both are evaluated by the same code."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def encode_images(
+        self, images: Sequence[bytes | Image.Image], batch_size: int = 32
+    ) -> NDArray[np.float32]:
+        """(N, D) float32, unit rows. Raises `BadImageError` for an image that cannot be decoded."""
+        return encode_in_batches(self._model.encoder, self._model.preprocessor, images, (), batch_size)[0]
+
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
+        """(N, D) float32, unit rows."""
+        return encode_in_batches(self._model.encoder, self._model.preprocessor, (), texts, batch_size)[1]
 
 
 def encode_in_batches(

@@ -11,6 +11,7 @@ from compressor.pipeline.keys import file_identity
 from compressor.pipeline.stage import Outcome, Stage
 from compressor.pipeline.training import job_for, publish, training_facts
 from compressor.recipe.losses import StaticBalance, TaskLoss
+from compressor.runtime.schema import Role
 
 
 def about(context: Context) -> str:
@@ -42,13 +43,13 @@ def inputs(context: Context) -> dict[str, Any]:
     }
 
 
-def roles(context: Context) -> list[str]:
+def roles(context: Context) -> list[Role]:
     """Models this recipe trains."""
     return ["student", "control"] if context.recipe.distill.control else ["student"]
 
 
 def run(context: Context, key: str) -> Outcome:
-    facts = {
+    facts: dict[str, Any] = {
         role: _train(context, role, context.folder.training / key[:12] / role) for role in roles(context)
     }
     outputs = [context.folder.checkpoint]
@@ -62,7 +63,7 @@ def run(context: Context, key: str) -> Outcome:
     return Outcome(outputs, f"{speed:.0f} images/s{chosen}", {**facts, "training": key[:12]})
 
 
-def _train(context: Context, role: str, folder: Path) -> dict[str, Any]:
+def _train(context: Context, role: Role, folder: Path) -> dict[str, Any]:
     """Train one role, or continue where a killed run left it, and publish its best checkpoint."""
     import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from compressor.files import write_json
 from compressor.pipeline.context import Context
 from compressor.pipeline.distill_stage import roles
 from compressor.pipeline.stage import Outcome, Stage
+from compressor.runtime.manifest import read_manifest
+from compressor.runtime.schema import Role
 
 if TYPE_CHECKING:
-    from compressor.evaluate.encode import EncodedPairs
+    from compressor.evaluate.encode import EncodedPairs, PairEncoder
     from compressor.evaluate.retrieval import Ranks
 
 
@@ -32,51 +35,48 @@ def inputs(context: Context) -> dict[str, Any]:
 
 def run(context: Context, key: str) -> Outcome:
     from compressor.evaluate.examples import pick_examples
-    from compressor.evaluate.retrieval import retrieval
 
     encoded = {role: _encode(context, role) for role in roles(context)}
     if context.recipe.teacher is not None:
         encoded = {"teacher": _encode_teacher(context, encoded["student"].ids), **encoded}
-    ranks = {
-        role: retrieval(pairs.image_embeds, pairs.text_embeds, pairs.text_to_image)
-        for role, pairs in encoded.items()
-    }
-    section = context.recipe.evaluate
+    ranks = {role: pairs.ranks() for role, pairs in encoded.items()}
+    section, student = context.recipe.evaluate, encoded["student"]
+    quality = {role: _quality(context, role, ranks[role]) for role in ranks}
+    counts = {"images": len(student.ids), "captions": len(student.text_embeds), "bad_images": student.bad}
+    pairs = context.pairs(section.split)
     facts = {
-        "quality": {role: _quality(context, role, ranks[role]) for role in ranks},
+        "quality": quality,
         "retention": _retention(context, ranks),
-        "examples": pick_examples(
-            encoded.get("teacher"), encoded["student"], context.pairs(section.split), section.examples
-        ),
-        "data": {
-            section.split: {
-                "images": len(encoded["student"].ids),
-                "captions": len(encoded["student"].text_embeds),
-                "bad_images": encoded["student"].bad,
-            }
-        },
+        "examples": pick_examples(encoded.get("teacher"), student, pairs, section.examples),
+        "data": {section.split: counts},
     }
     write_json(context.folder.evaluation, facts)
-    rsums = ", ".join(f"{role} RSUM {quality['rsum']:.1f}" for role, quality in facts["quality"].items())
-    return Outcome([context.folder.evaluation], rsums, {})
+    return Outcome(
+        [context.folder.evaluation], ", ".join(f"{role} RSUM {q['rsum']:.1f}" for role, q in quality.items())
+    )
 
 
-def _encode(context: Context, role: str) -> EncodedPairs:
-    from compressor.evaluate.encode import encode_pairs
+def _encode(context: Context, role: Role) -> EncodedPairs:
+    """A role's embeddings through its bundle, at the precision the bundle itself would serve."""
     from compressor.runtime.bundle import Bundle
 
+    return _encode_with(context, Bundle.open(context.folder.bundle_of(role)), f"encoding with the {role}")
+
+
+def _encode_with(context: Context, encoder: PairEncoder, label: str) -> EncodedPairs:
+    from compressor.evaluate.encode import encode_pairs
+
     section = context.recipe.evaluate
-    precision = context.recipe.export.default if role == "student" else "fp32"
     return encode_pairs(
-        Bundle.open(context.folder.bundle_of(role), precision=precision),
+        encoder,
         context.pairs(section.split),
         section.batch_size,
-        context.progress(f"encoding with the {role}"),
+        context.progress(label),
         context.recipe.data.max_bad_fraction,
     )
 
 
-def _encode_teacher(context: Context, ids: list[str]) -> EncodedPairs:
+def _encode_teacher(context: Context, ids: Sequence[str]) -> EncodedPairs:
     """The teacher's embeddings of the same rows: through its bundle, or read where only embeddings exist."""
     if context.teacher_runs:
         return _encode(context, "teacher")
@@ -94,33 +94,35 @@ def _encode_teacher(context: Context, ids: list[str]) -> EncodedPairs:
     )
 
 
-def _quality(context: Context, role: str, ranks: Ranks) -> dict[str, Any]:
+def _quality(context: Context, role: Role, ranks: Ranks) -> dict[str, Any]:
     section = context.recipe.evaluate
     stored = role == "teacher" and not context.teacher_runs
-    precision = "fp16" if stored else (context.recipe.export.default if role == "student" else "fp32")
     quality = ranks.quality(
         bootstrap=section.bootstrap,
         seed=context.recipe.seed,
-        precision=precision,
+        precision="fp16" if stored else read_manifest(context.folder.bundle_of(role)).default_precision,
         source="embeddings" if stored else "bundle",
     )
     return quality.model_dump(mode="json")
 
 
-def _retention(context: Context, ranks: dict[str, Ranks]) -> dict[str, Any] | None:
+def _retention(context: Context, ranks: dict[Role, Ranks]) -> dict[str, Any] | None:
     from compressor.evaluate.bootstrap import compare
+    from compressor.export.pytorch import TorchEncoder
+    from compressor.students.checkpoint import load_checkpoint
 
     if "teacher" not in ranks:
         return None
-    section = context.recipe.evaluate
+    before_export = TorchEncoder(load_checkpoint(context.folder.checkpoint))
     found = compare(
         ranks["teacher"],
         ranks["student"],
         ranks.get("control"),
-        resamples=section.bootstrap,
+        resamples=context.recipe.evaluate.bootstrap,
         seed=context.recipe.seed,
+        pytorch_rsum=_encode_with(context, before_export, "encoding in PyTorch").ranks().rsum,
     )
     return found.model_dump(mode="json")
 
 
-STAGE = Stage("evaluate", ("teacher", "export"), about, inputs, run)
+STAGE = Stage("evaluate", ("teacher", "distill", "export"), about, inputs, run)

@@ -28,14 +28,10 @@ def data_section(
         keys["root"] = str(Path.cwd())
     if annotations is not None:
         path = str(annotations.absolute())
-        keys |= {"coco_captions": {"annotations": {split: path}}, "table": {"path": path}}.get(
-            kind, {"annotations": path}
-        )
+        keys |= _annotation_keys(kind, split, path)
     if images is not None:
         path = str(images.absolute())
-        keys |= {"coco_captions": {"images": {split: path}}, "folder": {"path": path}}.get(
-            kind, {"images": path}
-        )
+        keys |= _image_keys(kind, split, path)
     for option in options:
         name, equals, value = option.partition("=")
         if not equals:
@@ -49,6 +45,18 @@ def data_section(
         raise RecipeError(
             f"the data described on the command line is not usable: {where}: {first['msg']}"
         ) from error
+
+
+def _annotation_keys(kind: str, split: str, path: str) -> dict[str, Any]:
+    if kind == "coco_captions":
+        return {"annotations": {split: path}}
+    return {"path" if kind == "table" else "annotations": path}
+
+
+def _image_keys(kind: str, split: str, path: str) -> dict[str, Any]:
+    if kind == "coco_captions":
+        return {"images": {split: path}}
+    return {"path" if kind == "folder" else "images": path}
 
 
 def evaluate_bundle(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.pipeline.context import Context
 from compressor.pipeline.distill_stage import roles
 from compressor.pipeline.stage import Outcome, Stage
-from compressor.runtime.schema import BundleManifest
+from compressor.runtime.schema import BundleManifest, Role
 
 if TYPE_CHECKING:
     from compressor.students.encoder import Model
@@ -45,7 +45,7 @@ def run(context: Context, key: str) -> Outcome:
     return Outcome(outputs, "; ".join(done), facts)
 
 
-def _export(context: Context, model: Model, role: str, outputs: list[Path]) -> BundleManifest:
+def _export(context: Context, model: Model, role: Role, outputs: list[Path]) -> BundleManifest:
     """One bundle. Only the student gets every precision: the others are there to be compared with at fp32."""
     from compressor.export.bundle_writer import write_bundle
     from compressor.export.parity import ParitySamples

@@ -11,6 +11,7 @@ from typing import Any
 
 from compressor.errors import CompressorError, RunLockedError
 from compressor.files import read_json, sha256_file, write_json
+from compressor.runtime.schema import Role
 
 STATE_VERSION = 1
 
@@ -36,7 +37,7 @@ class RunFolder:
         self.results = root / "results.json"
         self.log = root / "run.log"
 
-    def bundle_of(self, role: str) -> Path:
+    def bundle_of(self, role: Role) -> Path:
         """The student's bundle is the product; the others are kept for comparison."""
         return self.bundle if role == "student" else self.root / role / "bundle"
 

@@ -94,10 +94,10 @@ def _figures(outline: Outline) -> dict[str, Any]:
 def _hours(
     context: Context, student: Outline, teacher: Outline | None, images: int, captions: int, steps: int
 ) -> dict[str, float]:
-    """Operations to do, divided by what a step of the student was just measured to do here."""
+    """Operations to do, divided by what a step of the student was just measured to do."""
     section = context.recipe.distill
     speed = 3600 * _measured_speed(context.recipe.student, student)
-    # A backward pass costs about twice its forward; micro-batches run the forward twice to keep all negatives.
+    # A backward pass costs about twice its forward; micro-batches run the forward twice.
     passes = 4 if section.micro_batch_size not in (None, section.batch_size) else 3
     training = passes * student.pair_flops * section.batch_size * steps
     hours = {"distill": training * (2 if section.control else 1) / speed}

@@ -14,7 +14,7 @@ from compressor.pipeline.distill_stage import roles
 from compressor.pipeline.keys import versions
 from compressor.pipeline.stage import Outcome, Stage
 from compressor.report.results import Results
-from compressor.runtime.schema import BundleManifest
+from compressor.runtime.schema import BundleManifest, Role
 
 EARLIER = ("teacher", "cache", "distill", "export", "evaluate", "benchmark")
 
@@ -34,7 +34,7 @@ def run(context: Context, key: str) -> Outcome:
     results = assemble(context)
     results = results.model_copy(update={"goals": judge(context.recipe.goals, results)})
     write_json(context.folder.results, results.model_dump(mode="json"))
-    curves = {role: _curve(context, role) for role in roles(context)}
+    curves = {str(role): _curve(context, role) for role in roles(context)}
     files = write_report(context.folder.root, results, curves)
     verdicts = [goal.verdict for goal in results.goals]
     counted = ", ".join(f"{verdicts.count(v)} {v}" for v in ("met", "missed", "not judged") if v in verdicts)
@@ -72,7 +72,7 @@ def assemble(context: Context) -> Results:
 
 
 def _manifests(context: Context) -> dict[str, BundleManifest]:
-    names = ["student", *(["teacher"] if context.teacher_runs else [])]
+    names: list[Role] = ["student", "teacher"] if context.teacher_runs else ["student"]
     return {
         role: BundleManifest.model_validate(read_json(context.folder.bundle_of(role) / "bundle.json"))
         for role in names

@@ -33,7 +33,8 @@ def inputs(context: Context) -> dict[str, Any]:
 def run(context: Context, key: str) -> Outcome:
     teacher = context.recipe.teacher
     context.folder.teacher.mkdir(parents=True, exist_ok=True)
-    outputs, facts = [context.folder.teacher / "teacher.json"], {}
+    outputs = [context.folder.teacher / "teacher.json"]
+    facts: dict[str, Any] = {}
     if teacher is None:
         facts = {"kind": "none"}
     elif isinstance(teacher, EmbeddingsTeacher):

@@ -31,7 +31,7 @@ class ExportSection(Section):
     """Which artifacts are made of each tower."""
 
     precisions: tuple[Precision, ...] = ("fp32", "int8")
-    opset: int = Field(18, ge=17)
+    opset: int = Field(18, ge=18)
     parity: ParityBounds = ParityBounds()
     default: Precision = Field("fp32", description="The bundle's precision unless its parity gate fails.")
 

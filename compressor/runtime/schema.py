@@ -15,6 +15,7 @@ TEXT_INPUT = "input_ids"
 IMAGE_OUTPUT = "image_embeds"
 TEXT_OUTPUT = "text_embeds"
 Status = Literal["passed", "failed"]
+Role = Literal["student", "teacher", "control"]
 
 
 class _Strict(BaseModel):
@@ -69,7 +70,7 @@ class BundleManifest(_Strict):
 
     schema_version: int = SCHEMA_VERSION
     name: str
-    role: Literal["student", "teacher", "control"]
+    role: Role
     embed_dim: int = Field(ge=1)
     logit_scale: float
     logit_bias: float | None = None

@@ -12,6 +12,7 @@ from compressor.preprocess.spec import TextSpec
 from compressor.recipe.models import StudentSection
 from compressor.students.build import build_encoder, recipe_vocabulary
 from compressor.students.dual_encoder import parameter_counts
+from compressor.students.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,17 @@ def outline_student(section: StudentSection) -> Outline:
     return outline_encoder(encoder, section.image.input.size, section.text.context_length)
 
 
-def outline_encoder(encoder: nn.Module, image_size: int, context_length: int) -> Outline:
+def outline_encoder(encoder: Encoder, image_size: int, context_length: int) -> Outline:
     """Outline of an encoder whose parameters are on the meta device (nothing is computed there)."""
-    encoder = encoder.eval()
+    assert isinstance(encoder, nn.Module)
+    encoder.eval()
     with torch.device("meta"), torch.no_grad():
         pixels = torch.zeros(1, 3, image_size, image_size)
         tokens = torch.zeros(1, context_length, dtype=torch.long)
         with FlopCounterMode(display=False) as image:
-            encoder.encode_image(pixels)  # type: ignore[operator]
+            encoder.encode_image(pixels)
         with FlopCounterMode(display=False) as text:
-            encoder.encode_text(tokens)  # type: ignore[operator]
+            encoder.encode_text(tokens)
     return Outline(
-        parameter_counts(encoder), int(encoder.embed_dim), image.get_total_flops(), text.get_total_flops()
+        parameter_counts(encoder), encoder.embed_dim, image.get_total_flops(), text.get_total_flops()
     )
