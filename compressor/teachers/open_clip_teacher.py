@@ -27,21 +27,17 @@ from compressor.students.weights import model_fingerprint
 from compressor.teachers.activation import check_activation
 from compressor.teachers.comparison import SAMPLE_TEXTS, check_pixels, convert_text
 from compressor.teachers.open_clip_source import Source, find_source
+from compressor.teachers.wrapped import WrappedEncoder
 
 _LOGGER = logging.getLogger(__name__)
 _CLIP_VOCABULARY = 49_408
 _RESIZE = {"shortest": "shortest", "squash": "squash", "longest": "pad"}
 
 
-class OpenClipEncoder(nn.Module):
+class OpenClipEncoder(WrappedEncoder):
     """An open_clip model that satisfies `Encoder`."""
 
     image_prefixes: ClassVar[tuple[str, ...]] = ("model.visual.",)
-
-    def __init__(self, model: Any, embed_dim: int) -> None:
-        super().__init__()
-        self.model: Any = model  # open_clip's classes share methods, not a base class
-        self.embed_dim = embed_dim
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, H, W) float32 -> (B, embed_dim), unit rows."""
@@ -50,22 +46,6 @@ class OpenClipEncoder(nn.Module):
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(B, L) int64 -> (B, embed_dim), unit rows."""
         return unit_rows(self.model.encode_text(input_ids))
-
-    def forward(self, pixel_values: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Both embeddings of a batch."""
-        return self.encode_image(pixel_values), self.encode_text(input_ids)
-
-    @property
-    def logit_scale(self) -> Tensor:
-        """exp of the learned log temperature."""
-        scale: Tensor = self.model.logit_scale
-        return scale.exp().reshape(())
-
-    @property
-    def logit_bias(self) -> Tensor | None:
-        """SigLIP's bias, None for CLIP."""
-        bias: Tensor | None = getattr(self.model, "logit_bias", None)
-        return None if bias is None else bias.reshape(())
 
 
 def load_open_clip(section: OpenClipTeacher, *, rehearse: bool = False) -> Model:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -32,6 +32,7 @@ from compressor.students.hub import fetch_repository
 from compressor.students.transformers_tower import VOLATILE_KEYS, load_folder, read_config
 from compressor.students.weights import model_fingerprint
 from compressor.teachers.comparison import check_pixels, convert_text
+from compressor.teachers.wrapped import WrappedEncoder
 
 _LOGGER = logging.getLogger(__name__)
 FAMILIES = ("clip", "siglip")
@@ -44,7 +45,7 @@ REQUIRED_FILES = (
 _INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
-class TransformersEncoder(nn.Module):
+class TransformersEncoder(WrappedEncoder):
     """A transformers CLIP or SigLIP that satisfies `Encoder`.
 
     No attention mask goes in: CLIP's text tower is causal and reads the end-of-text token, SigLIP was trained
@@ -53,11 +54,6 @@ class TransformersEncoder(nn.Module):
 
     image_prefixes: ClassVar[tuple[str, ...]] = ("model.vision_model.", "model.visual_projection.")
 
-    def __init__(self, model: Any, embed_dim: int) -> None:
-        super().__init__()
-        self.model: Any = model
-        self.embed_dim = embed_dim
-
     def encode_image(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, H, W) float32 -> (B, embed_dim), unit rows."""
         return unit_rows(_pooled(self.model.get_image_features(pixel_values=pixel_values)))
@@ -65,22 +61,6 @@ class TransformersEncoder(nn.Module):
     def encode_text(self, input_ids: Tensor) -> Tensor:
         """(B, L) int64 -> (B, embed_dim), unit rows."""
         return unit_rows(_pooled(self.model.get_text_features(input_ids=input_ids)))
-
-    def forward(self, pixel_values: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Both embeddings of a batch."""
-        return self.encode_image(pixel_values), self.encode_text(input_ids)
-
-    @property
-    def logit_scale(self) -> Tensor:
-        """exp of the learned log temperature."""
-        scale: Tensor = self.model.logit_scale
-        return scale.exp().reshape(())
-
-    @property
-    def logit_bias(self) -> Tensor | None:
-        """SigLIP's bias, None for CLIP."""
-        bias: Tensor | None = getattr(self.model, "logit_bias", None)
-        return None if bias is None else bias.reshape(())
 
 
 def load_transformers(section: TransformersTeacher, *, rehearse: bool = False) -> Model:
