@@ -4,9 +4,9 @@
 
 DIR holds `images/`, `dataset_flickr8k.json` and `teacher_embeddings.safetensors`. Every row trains the
 student of `recipes/flickr8k_retrieval.yaml` for the same steps and is measured on the `val` split by its last
-weights, in PyTorch; nothing is selected on that split. The rows that start from ImageNet have a MobileNetV2 at
-64 pixels in its place and compare with each other only. Interrupt it at will: finished rows are kept and
-unfinished ones continue. The table is written to `table.json` and `table.md` in the runs folder after every row.
+weights, in PyTorch; nothing is selected on that split. The rows that start from ImageNet have a MobileNetV2
+at 64 pixels in its place and compare with each other only. Interrupt it at will: finished rows are kept and
+unfinished ones continue. `table.json` and `table.md` in the runs folder are written after every row.
 """
 
 from __future__ import annotations
