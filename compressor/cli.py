@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from compressor import __version__
-from compressor.errors import CompressorError, GoalsMissedError
+from compressor.errors import GoalsMissedError
+from compressor.terminal import Commands, quieten_libraries, run_program
+
+if TYPE_CHECKING:
+    from compressor.recipe import Recipe
+
 
 app = typer.Typer(
     name="compressor",
+    cls=Commands,
     help="Distil large CLIP and BLIP models into small ones that are measured, exported and served.",
     no_args_is_help=True,
     add_completion=False,
@@ -27,7 +32,7 @@ RecipeArgument = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Overrides such as distill.epochs=2.", show_default=False, metavar="[KEY=VALUE]..."),
+    typer.Argument(help="Overrides such as distill.epochs=2.", show_default=False, metavar="KEY=VALUE"),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that run folders lie in.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -54,21 +59,19 @@ def options(
     ] = False,
 ) -> None:
     """Options of every command."""
-    _quieten_libraries()
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(levelname)s %(name)s: %(message)s")
+    else:
+        quieten_libraries()
 
 
-def _quieten_libraries() -> None:
-    """Third-party progress bars and warnings are noise to a user; `--debug` and run.log keep the logs."""
-    import os
-    import warnings
+def _checked(recipe: str, overrides: list[str] | None) -> Recipe:
+    from compressor.recipe.check import check
+    from compressor.recipe.load import load_recipe
 
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if "--debug" not in sys.argv:
-        warnings.filterwarnings("ignore")
+    loaded = load_recipe(recipe, overrides or ())
+    check(loaded)
+    return loaded.recipe
 
 
 def _reporter(quiet: bool, as_json: bool) -> Any:
@@ -101,20 +104,21 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a recipe: teacher, cache, distill, export, evaluate, benchmark, report."""
-    from compressor.pipeline.run import Options
-    from compressor.pipeline.run import run as run_recipe
-    from compressor.recipe.check import check
-    from compressor.recipe.load import load_recipe
+    from compressor.api import run as run_recipe
 
-    loaded = load_recipe(recipe, overrides or ())
-    check(loaded)
     results = run_recipe(
-        loaded.recipe,
-        runs,
-        options=Options(start, until, force, rehearse),
+        recipe,
+        overrides or (),
+        runs=runs,
+        start=start,
+        until=until,
+        force=force,
+        rehearse=rehearse,
         reporter=_reporter(quiet, as_json),
     )
     if results is None:
+        if as_json:
+            typer.echo(json.dumps({"until": until}))
         return
     if as_json:
         typer.echo(results.model_dump_json())
@@ -132,13 +136,9 @@ def validate(
     recipe: RecipeArgument, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False
 ) -> None:
     """Check a recipe without running anything."""
-    from compressor.recipe.check import check
-    from compressor.recipe.load import load_recipe
-
-    loaded = load_recipe(recipe, overrides or ())
-    check(loaded)
+    loaded = _checked(recipe, overrides)
     if as_json:
-        typer.echo(json.dumps(loaded.recipe.model_dump(mode="json")))
+        typer.echo(json.dumps(loaded.model_dump(mode="json")))
     elif not quiet:
         typer.echo(f"{recipe}: valid")
 
@@ -153,12 +153,8 @@ def plan(
 ) -> None:
     """Say what a run would do: stages, what is done, parameters, store size, estimated hours."""
     from compressor.pipeline.plan import make_plan, print_plan
-    from compressor.recipe.check import check
-    from compressor.recipe.load import load_recipe
 
-    loaded = load_recipe(recipe, overrides or ())
-    check(loaded)
-    made = make_plan(loaded.recipe, runs, rehearse=rehearse)
+    made = make_plan(_checked(recipe, overrides), runs, rehearse=rehearse)
     if as_json:
         typer.echo(json.dumps(made))
     else:
@@ -174,14 +170,11 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Decode the pictures and build the store of teacher signals, nothing else."""
-    from compressor.pipeline.run import Options
-    from compressor.pipeline.run import run as run_recipe
-    from compressor.recipe.check import check
-    from compressor.recipe.load import load_recipe
+    from compressor.api import run as run_recipe
 
-    loaded = load_recipe(recipe, overrides or ())
-    check(loaded)
-    run_recipe(loaded.recipe, runs, options=Options(until="cache"), reporter=_reporter(quiet, as_json))
+    run_recipe(recipe, overrides or (), runs=runs, until="cache", reporter=_reporter(quiet, as_json))
+    if as_json:
+        typer.echo(json.dumps({"until": "cache"}))
 
 
 @app.command()
@@ -202,7 +195,9 @@ def evaluate(
         str | None, typer.Option("--precision", help="Artifact to evaluate; default: the bundle's.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
-    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads; default: all.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads; default: all.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure a bundle's retrieval on data that its recipe never saw."""
@@ -278,23 +273,4 @@ def schema(
 
 def main() -> None:
     """Entry point: one sentence and an exit code for every expected failure, a traceback with `--debug`."""
-    debug = "--debug" in sys.argv[1:]
-    try:
-        app()
-    except CompressorError as error:
-        if debug:
-            raise
-        typer.echo(str(error), err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        typer.echo("interrupted; what was finished is kept and the same command continues", err=True)
-        sys.exit(130)
-    except Exception as error:
-        if debug:
-            raise
-        typer.echo(
-            f"internal error: {type(error).__name__}: {error} (run with --debug for the traceback)", err=True
-        )
-        sys.exit(1)
+    run_program(app)

@@ -31,17 +31,19 @@ def inputs(context: Context) -> dict[str, Any]:
 
 def run(context: Context, key: str) -> Outcome:
     train, val = context.decoded("train"), context.decoded(context.validation_split)
-    facts: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "train": _counts(context, "train", train.kept),
         context.validation_split: _counts(context, context.validation_split, val.kept),
     }
     summary = f"{len(train.kept)} training and {len(val.kept)} validation pictures"
+    facts = dict(counts)
     if context.stores_signals:
+        # Other runs add to the same store, so that its size is no part of what later stages build on.
         store = context.build_store()
         facts["store"] = {"images": store.image_rows, "texts": store.text_rows, "bytes": store.bytes}
         summary += f", {store.image_rows} + {store.text_rows} teacher embeddings"
     record = context.folder.root / "cache.json"
-    write_json(record, facts | {"pixels": hash_json([train.digest(k) for k in range(len(train.kept))])})
+    write_json(record, counts | {"pixels": hash_json([train.digest(k) for k in range(len(train.kept))])})
     return Outcome([record], summary, facts)
 
 

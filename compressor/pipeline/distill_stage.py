@@ -50,7 +50,7 @@ def roles(context: Context) -> list[Role]:
 
 def run(context: Context, key: str) -> Outcome:
     facts: dict[str, Any] = {
-        role: _train(context, role, context.folder.training / key[:12] / role) for role in roles(context)
+        role: _train(context, role, context.folder.training_of(key) / role) for role in roles(context)
     }
     outputs = [context.folder.checkpoint]
     if "control" in facts:

@@ -31,7 +31,7 @@ def fine_tune(context: Context, section: FineTune, key: str) -> dict[str, Any]:
         context.recipe.seed,
         None,
     )
-    folder = context.folder.training / key[:12] / "teacher"
+    folder = context.folder.training_of(key) / "teacher"
     job = job_for(
         context,
         model,

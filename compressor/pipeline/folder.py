@@ -63,23 +63,20 @@ class RunFolder:
             handle.flush()
             yield
 
+    def training_of(self, key: str) -> Path:
+        """Where trainings of one stage key keep their checkpoints; a rerun with that key goes on there."""
+        return self.training / key[:12]
+
     def record(self, stage: str) -> dict[str, Any] | None:
         """What `state.json` says of a stage; None when it never finished or the file cannot be trusted."""
-        try:
-            state = read_json(self.state_file)
-        except (OSError, CompressorError):
-            return None
-        if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
-            return None
-        entry = state.get("stages", {}).get(stage)
-        return entry if isinstance(entry, dict) else None
+        return self._stages().get(stage)
 
     def finished(self, stage: str, key: str) -> bool:
         """True when the stage ran with these inputs and everything it wrote still stands."""
         entry = self.record(stage)
         if entry is None or entry.get("key") != key:
             return False
-        return all(self._stands(path, facts) for path, facts in entry.get("outputs", {}).items())
+        return all(self._stands(path, facts) for path, facts in entry["outputs"].items())
 
     def _stands(self, path: str, facts: dict[str, Any]) -> bool:
         file = self.root / path
@@ -116,13 +113,27 @@ class RunFolder:
         if stages.pop(stage, None) is not None:
             write_json(self.state_file, {"version": STATE_VERSION, "stages": stages})
 
-    def _stages(self) -> dict[str, Any]:
+    def _stages(self) -> dict[str, dict[str, Any]]:
         try:
             state = read_json(self.state_file)
         except (OSError, CompressorError):
             return {}
-        return (
-            state.get("stages", {})
-            if isinstance(state, dict) and state.get("version") == STATE_VERSION
-            else {}
-        )
+        if not isinstance(state, dict) or state.get("version") != STATE_VERSION:
+            return {}
+        stages = state.get("stages")
+        if not isinstance(stages, dict):
+            return {}
+        return {name: entry for name, entry in stages.items() if _is_record(entry)}
+
+
+def _is_record(entry: Any) -> bool:
+    """True for an entry of `state.json` that has all its parts."""
+    if not isinstance(entry, dict):
+        return False
+    parts = {"key": str, "seconds": int | float, "facts": dict, "outputs": dict}
+    return all(isinstance(entry.get(name), kind) for name, kind in parts.items()) and all(
+        isinstance(facts, dict)
+        and isinstance(facts.get("bytes"), int)
+        and isinstance(facts.get("sha256"), str)
+        for facts in entry["outputs"].values()
+    )

@@ -154,9 +154,11 @@ def _git_revision() -> str | None:
 
 
 def _curve(context: Context, role: str) -> list[dict[str, Any]]:
-    """Metrics of a training, a mapping per recorded step."""
+    """Metrics of a training, a mapping per recorded step; none where someone has cleared `training/`."""
     record = context.folder.record("distill") or {}
     file = context.folder.root / record["facts"][role]["curve"]
+    if not file.is_file():
+        return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 

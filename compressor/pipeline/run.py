@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any
 
 from compressor.data import missing_data
 from compressor.errors import CompressorError, MissingResourceError, RecipeError
+from compressor.files import disk_full_named
 from compressor.pipeline.context import Context
 from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.keys import stage_key
@@ -44,6 +46,8 @@ class StageState:
     stage: Stage
     key: str | None
     done: bool
+    fresh: bool = False
+    """Asked to run anew, so that nothing of an earlier training with this key is taken up."""
 
 
 def stage_names() -> list[str]:
@@ -67,7 +71,7 @@ def walk(context: Context, options: Options = Options()) -> Iterator[StageState]
         known = not any(value is None for value in needed.values())
         key = stage_key(stage.name, stage.inputs(context), needed) if known else None
         done = key is not None and not fresh and context.folder.finished(stage.name, key)
-        yield StageState(stage, key, done)
+        yield StageState(stage, key, done, fresh)
         record = context.folder.record(stage.name)
         upstream[stage.name] = record["outputs"] if record and record.get("key") == key else None
 
@@ -88,11 +92,11 @@ def run(
         if name is not None and name not in stage_names():
             raise RecipeError(f"there is no stage '{name}'; the stages are {', '.join(stage_names())}")
     context = open_context(recipe, Path(runs), reporter or QuietReporter(), options.rehearse)
-    with context.folder.locked(), _logged(context.folder):
-        try:
+    try:
+        with _named(context, "run"), context.folder.locked(), _logged(context.folder):
             return _run(context, options)
-        finally:
-            context.reporter.close()
+    finally:
+        context.reporter.close()
 
 
 def _run(context: Context, options: Options) -> Results | None:
@@ -106,6 +110,8 @@ def _run(context: Context, options: Options) -> Results | None:
             context.reporter.skipped(number, total, stage.name, reason)
             log.info("%s: skipped, %s", stage.name, reason)
         else:
+            if state.fresh:
+                shutil.rmtree(context.folder.training_of(key), ignore_errors=True)
             _run_stage(context, stage, key, number, total)
         if stage.name == options.until:
             return None
@@ -129,25 +135,42 @@ def _run_stage(context: Context, stage: Stage, key: str, number: int, total: int
     context.folder.forget(stage.name)
     started = time.monotonic()
     try:
-        outcome = stage.run(context, key)
+        with _named(context, stage.name):
+            outcome = stage.run(context, key)
+            seconds = time.monotonic() - started
+            context.folder.finish(stage.name, key, outcome.outputs, seconds, outcome.facts)
     except CompressorError as error:
-        log.error("%s: %s", stage.name, error)
+        log.error("%s: %s", stage.name, error, exc_info=error.__cause__)
         raise
-    except OSError as error:
+    except Exception:
         log.exception("%s failed", stage.name)
-        raise CompressorError(
-            f"{stage.name}: {error.strerror or error} ({error.filename or 'no file named'})"
-        ) from error
-    seconds = time.monotonic() - started
-    context.folder.finish(stage.name, key, outcome.outputs, seconds, outcome.facts)
+        raise
     context.reporter.finished(stage.name, seconds, outcome.summary)
     log.info("%s: finished in %.1f s, %s", stage.name, seconds, outcome.summary)
 
 
 @contextmanager
+def _named(context: Context, what: str) -> Iterator[None]:
+    """Errors of the operating system as one sentence; a full disk with the space that is left."""
+    try:
+        with disk_full_named(context.folder.root):
+            yield
+    except OSError as error:
+        reason, file = error.strerror or str(error), error.filename or "no file named"
+        raise CompressorError(f"{what}: {reason} ({file})") from error
+
+
+class _RunLog(logging.FileHandler):
+    """`run.log`. On a full disk its lines are lost; the run itself says what is wrong."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is the library's)
+        """Keep silent, where the library would print a traceback for every line."""
+
+
+@contextmanager
 def _logged(folder: RunFolder) -> Iterator[None]:
     """Everything the project logs while a run works goes to `run.log` as well."""
-    handler = logging.FileHandler(folder.log, encoding="utf-8")
+    handler = _RunLog(folder.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("compressor")
     logger.addHandler(handler)

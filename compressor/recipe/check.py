@@ -228,6 +228,11 @@ def _outcome(recipe: Recipe) -> Iterator[Finding]:
             where,
             f"the default precision {export.default} is not among export.precisions; allowed: {allowed}",
         )
+    elif "fp32" not in export.precisions:
+        yield (
+            ("export", "precisions"),
+            "leaves out fp32, at which teacher and student are compared; allowed: fp32 with any others",
+        )
     if any(size < 1 for size in sizes):
         yield ("benchmark", "batch_sizes"), "must be whole numbers, each at least 1"
 

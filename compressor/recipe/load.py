@@ -14,13 +14,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-import compressor
 from compressor.errors import RecipeError
 from compressor.recipe.overrides import KeyPath, apply_overrides, fill_environment, flatten, merge
 from compressor.recipe.problems import Problem, explain, message, mistaken_truths, origin_of
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.source import Origin, Value, read_recipe_file
 
+PACKAGE = Path(__file__).parents[1]
 MAX_CHAIN = 20
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -60,9 +60,8 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe
 
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that come with the package, by name: data of a wheel, or the folder in a checkout."""
-    package = Path(compressor.__file__).parent
-    for folder in (package / "recipes", package.parent / "recipes"):
-        if folder.parent != package and not (package.parent / "pyproject.toml").is_file():
+    for folder in (PACKAGE / "recipes", PACKAGE.parent / "recipes"):
+        if folder.parent != PACKAGE and not (PACKAGE.parent / "pyproject.toml").is_file():
             continue  # site-packages/recipes would be somebody else's
         if folder.is_dir():
             return {file.stem: file for file in sorted(folder.glob("*.yaml"))}

@@ -114,6 +114,7 @@ def test_the_small_recipe_and_its_relatives_pass(load: Load) -> None:
         ),
         (["export.precisions=[int8]"], "export.precisions: the default precision fp32 is not"),
         (["export.precisions=[]"], "export.precisions: the default precision fp32 is not"),
+        (["export.precisions=[int8]", "export.default=int8"], "export.precisions: leaves out fp32"),
         (["export.precisions=[fp32, fp32]"], "export.precisions: names one twice"),
         (["benchmark.batch_sizes=[1, 0]"], "benchmark.batch_sizes: must be"),
         (["data={kind: huggingface}"], "data: give exactly one of name"),

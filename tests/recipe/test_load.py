@@ -261,7 +261,7 @@ def test_a_bare_name_is_a_shipped_recipe(tmp_path: Path, monkeypatch: pytest.Mon
     package = tmp_path / "site-packages" / "compressor"
     (package / "recipes").mkdir(parents=True)
     (package / "recipes" / "quickstart.yaml").write_text(SMALL)
-    monkeypatch.setattr(load_module.compressor, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(load_module, "PACKAGE", package)
     monkeypatch.chdir(tmp_path)
     assert load_recipe("quickstart").path == package / "recipes" / "quickstart.yaml"
     assert load_recipe("quickstart.yaml").recipe.name == "small"
@@ -277,7 +277,7 @@ def test_recipes_beside_the_package_count_in_a_checkout_only(
     package.mkdir()
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "foreign.yaml").write_text(SMALL)
-    monkeypatch.setattr(load_module.compressor, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(load_module, "PACKAGE", package)
     assert shipped_recipes() == {}
     (tmp_path / "pyproject.toml").write_text("")
     assert list(shipped_recipes()) == ["foreign"]
