@@ -45,7 +45,8 @@ def start_accelerator(section: TrainingBase, folder: Path) -> Accelerator:
         ) from error
     if section.precision == "fp16" and accelerator.device.type == "cpu":
         raise RecipeError(
-            "precision: fp16 needs a GPU, because a CPU has no loss scaling; use bf16, or 'no' for full precision"
+            "precision: fp16 needs a GPU, because a CPU has no loss scaling; use bf16, or 'no' for full "
+            "precision"
         )
     return accelerator
 
@@ -59,8 +60,8 @@ def check_trackers(names: Sequence[str]) -> None:
             raise RecipeError(f"trackers: '{name}' is not a tracker; known are {', '.join(known)}")
         if name not in available:
             raise MissingDependencyError(
-                f"trackers: the package of '{name}' is not installed; `pip install {name.replace('_', '-')}`, "
-                "or leave it out of trackers"
+                f"trackers: the package of '{name}' is not installed; "
+                f"`pip install {name.replace('_', '-')}`, or leave it out of trackers"
             )
 
 
@@ -70,7 +71,7 @@ def tracking(accelerator: Accelerator, start_step: int) -> Iterator[Accelerator]
 
     TensorBoard drops what a killed run wrote beyond `start_step`.
     """
-    accelerator.init_trackers(PROJECT, init_kwargs={"tensorboard": {"purge_step": start_step}})
+    accelerator.init_trackers(PROJECT, init_kwargs={"tensorboard": {"purge_step": start_step + 1}})
     try:
         yield accelerator
     finally:
@@ -93,9 +94,9 @@ def hold_or_refuse_batchnorm(encoder: nn.Module, choice: str, reason: str) -> No
         hold_batchnorm(encoder)
         return
     raise ModelError(
-        f"the model has {len(layers)} BatchNorm layers in training mode (first: {layers[0]}), whose statistics "
-        f"would differ with {reason}; set batchnorm_across_processes: freeze, or freeze_batchnorm on the tower, "
-        "or train in one process without micro_batch_size"
+        f"the model has {len(layers)} BatchNorm layers in training mode (first: {layers[0]}), whose "
+        f"statistics would differ with {reason}; set batchnorm_across_processes: freeze, or freeze_batchnorm "
+        "on the tower, or train in one process without micro_batch_size"
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from compressor.data.loader import Batch
+from compressor.distill.checkpoint import Checkpoints
 from compressor.distill.gradcache import Embedded
 from compressor.distill.signals import Signals
 from compressor.errors import DivergedError
@@ -42,7 +42,11 @@ def read_values(
 
 
 def refuse_divergence(
-    step: int, losses: dict[str, float], total: float, gradient_norm: float | None, last_good: Path | None
+    step: int,
+    losses: dict[str, float],
+    total: float,
+    gradient_norm: float | None,
+    checkpoints: Checkpoints,
 ) -> None:
     """Raise `DivergedError` with step, losses and last good checkpoint unless everything is finite.
 
@@ -53,9 +57,8 @@ def refuse_divergence(
         return
     values = ", ".join(f"{name} {value:.6g}" for name, value in losses.items())
     norm = "" if gradient_norm is None else f", gradient norm {gradient_norm:.6g}"
-    kept = (
-        f"the last good checkpoint is {last_good}" if last_good is not None else "there is no checkpoint yet"
-    )
+    good = checkpoints.last
+    kept = f"the last good checkpoint is {good}" if good is not None else "there is no checkpoint yet"
     raise DivergedError(
         f"training diverged at step {step}: {values}, total {total:.6g}{norm}; {kept}; "
         "lower optimizer.lr or set clip_norm"

@@ -28,7 +28,7 @@ from compressor.distill.optim import (
     trainable_parameters,
 )
 from compressor.distill.schedule import steps_per_epoch, total_steps
-from compressor.errors import RecipeError
+from compressor.errors import ModelError, RecipeError
 from compressor.files import atomic_folder
 from compressor.losses.balancer import Balancer, build_balancer
 from compressor.losses.build import LossSet, build_losses
@@ -74,6 +74,10 @@ class Session:
         ).to(accelerator.device)
         towers = accelerator.prepare_model(Towers(encoder, job.model.preprocessor.image))
         parameters = trainable_parameters(encoder=encoder, losses=losses)
+        if not parameters:
+            raise ModelError(
+                f"the model '{job.model.name}' has no weights that learn: all of them are frozen"
+            )
         rows = len(job.training_set)
         session = cls(
             job=job,

@@ -79,9 +79,9 @@ class StoreIndex:
         if content.get("version") != STORE_VERSION or content.get("key") != key:
             raise ModelError(
                 f"the teacher store {folder} is stale: it was built for fingerprint {content.get('key')} "
-                f"(version {content.get('version')}), but the teacher, its preprocessing or the augmentation of "
-                f"this recipe has {key} (version {STORE_VERSION}); delete the folder and run `compressor cache` "
-                "again"
+                f"(version {content.get('version')}), but the teacher, its preprocessing or the augmentation "
+                f"of this recipe has {key} (version {STORE_VERSION}); delete the folder and run "
+                "`compressor cache` again"
             )
         shards = {kind: [ShardEntry(**entry) for entry in content["shards"][kind]] for kind in KINDS}
         return cls(key, content["dim"], shards)

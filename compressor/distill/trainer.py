@@ -151,7 +151,7 @@ def take_step(session: Session, batch: Batch) -> StepFigures:
     values, total_value, norm_value = read_values(losses, total, norm)
     scaled = accelerator.scaler is not None
     refuse_divergence(
-        session.step + 1, values, total_value, None if scaled else norm_value, session.checkpoints.last
+        session.step + 1, values, total_value, None if scaled else norm_value, session.checkpoints
     )
 
     session.optimizer.step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -50,8 +51,8 @@ def test_the_rate_rises_then_falls_and_never_stands_still(total: int, warmup: fl
     factors = [learning_rate_factor(step, total, warmup) for step in range(total)]
     rising = round(warmup * total)
     assert all(0 < factor <= 1 for factor in factors)
-    assert all(a < b for a, b in zip(factors[:rising], factors[1:rising], strict=False))
-    assert all(a > b for a, b in zip(factors[rising:], factors[rising + 1 :], strict=False))
+    assert all(a < b for a, b in pairwise(factors[:rising]))
+    assert all(a > b for a, b in pairwise(factors[rising:]))
     if rising < total:
         assert factors[rising] == 1.0
 

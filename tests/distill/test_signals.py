@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from compressor.data.loader import TrainingSet
 from compressor.distill.signals import EmbeddingSignals, LiveSignals, StoredSignals
 from compressor.distill.store import TeacherStore
 from compressor.errors import MissingResourceError, ModelError
+from compressor.recipe.teacher import EmbeddingsTeacher
 from compressor.recipe.training import Augmentation
+from compressor.teachers.embeddings import StoredEmbeddings
 from tests.distill.world import World, build_world
 
 AUGMENTATION = Augmentation(crop_scale=(0.4, 1.0), horizontal_flip=0.5, colour=0.3)
@@ -86,30 +90,24 @@ def test_live_signals_refuse_a_training_set_without_inputs_for_this_teacher(worl
         LiveSignals(world.teacher, rows)
 
 
-class GivenEmbeddings:
-    """Stands for `StoredEmbeddings`: rows by id."""
+def test_given_embeddings_are_matched_by_id_and_come_back_as_unit_rows(world: World) -> None:
+    rng = np.random.default_rng(0)
+    image_ids = [f"p{i}" for i in rng.permutation(24)]
+    text_ids = [name for row in world.pairs.rows[::-1] for name in row.caption_ids]
+    image, text = (rng.normal(size=(len(ids), 5)).astype(np.float32) * 3 for ids in (image_ids, text_ids))
+    path = world.folder / "teacher.safetensors"
+    metadata = {"image_ids": json.dumps(image_ids), "text_ids": json.dumps(text_ids)}
+    save_file({"image_embeds": image, "text_embeds": text}, path, metadata=metadata)
+    given = StoredEmbeddings.open(EmbeddingsTeacher(kind="embeddings", path=path), world.rows.rows)
 
-    dim = 5
-    fingerprint = "given"
-
-    def __init__(self) -> None:
-        self.asked: list[list[str]] = []
-
-    def _rows(self, ids: list[str]) -> np.ndarray:
-        self.asked.append(list(ids))
-        rows = [np.random.default_rng(list(name.encode())).normal(size=5) for name in ids]
-        return np.stack(rows).astype(np.float32) * 3
-
-    image = text = _rows
-
-
-def test_given_embeddings_are_asked_for_by_id_and_come_back_as_unit_rows(world: World) -> None:
-    given = GivenEmbeddings()
     batch = world.rows.batch([5, 3, 0], 0)
-    image, text = EmbeddingSignals(given, world.rows).for_batch(batch)  # type: ignore[arg-type]
-    captions = batch.caption.tolist()
-    assert given.asked == [["p5", "p3", "p0"], [f"p5#{captions[0]}", f"p0#{captions[2]}"]]
-    torch.testing.assert_close(image.norm(dim=1), torch.ones(3))
-    assert text[1].abs().sum() == 0
-    expected = torch.from_numpy(given._rows([f"p0#{captions[2]}"]))[0]
-    torch.testing.assert_close(text[2], expected / expected.norm())
+    signals = EmbeddingSignals(given, world.rows)
+    assert signals.dim == 5
+    got_image, got_text = (rows.numpy() for rows in signals.for_batch(batch))
+    for row, name in enumerate(("p5", "p3", "p0")):
+        expected = image[image_ids.index(name)]
+        np.testing.assert_allclose(got_image[row], expected / np.linalg.norm(expected), rtol=1e-5)
+    for row, name in ((0, f"p5#{batch.caption[0]}"), (2, f"p0#{batch.caption[2]}")):
+        expected = text[text_ids.index(name)]
+        np.testing.assert_allclose(got_text[row], expected / np.linalg.norm(expected), rtol=1e-5)
+    assert np.abs(got_text[1]).sum() == 0

@@ -163,7 +163,7 @@ def test_a_shard_of_another_store_is_refused(world: World) -> None:
 def test_a_missing_view_is_named(world: World, tmp_path: Path) -> None:
     augmented = build_world(tmp_path, augmentation=Augmentation(colour=0.2))
     store = build(augmented, (0,))
-    with pytest.raises(MissingResourceError, match="lacks 24 of 24 image rows .*image 'p0', view 3"):
+    with pytest.raises(MissingResourceError, match=r"lacks 24 of 24 image rows .*image 'p0', view 3"):
         store.image_numbers(augmented.rows, 3)
 
 

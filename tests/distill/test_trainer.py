@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from compressor.data.loader import TrainingSet
 from compressor.distill import engine, session, trainer
 from compressor.distill.curves import read_curves
 from compressor.distill.job import TrainingJob
@@ -33,7 +34,10 @@ from compressor.errors import (
 )
 from compressor.files import read_json, sha256_file
 from compressor.recipe.losses import DSMDRatesBalance, HardNegativeLoss, SimilarityLoss, TaskLoss
+from compressor.recipe.models import StudentSection
 from compressor.recipe.training import Augmentation, Optimizer
+from compressor.students.build import build_student
+from compressor.students.checkpoint import load_checkpoint
 from compressor.students.encoder import Encoder
 from tests.distill.world import World, build_world
 
@@ -186,7 +190,7 @@ def test_gradients_in_micro_batches_equal_those_of_the_whole_batch(tmp_path: Pat
 def test_batchnorm_in_micro_batches_is_refused_or_frozen(tmp_path: Path) -> None:
     student = {"batchnorm": True}
     with pytest.raises(
-        ModelError, match="1 BatchNorm layers in training mode .first: normed.*micro_batch_size"
+        ModelError, match=r"1 BatchNorm layers in training mode .first: normed.*micro_batch_size"
     ):
         train(distilling(fresh(tmp_path, student=student), "refused", micro_batch_size=2))
     world = fresh(tmp_path, student=student)
@@ -311,7 +315,7 @@ def test_a_precision_that_the_machine_lacks_is_refused_in_one_sentence(
         raise ValueError("bf16 mixed precision requires a newer device")
 
     monkeypatch.setattr(engine, "Accelerator", lacking)
-    with pytest.raises(RecipeError, match="precision: bf16 cannot be used on this machine .bf16 mixed"):
+    with pytest.raises(RecipeError, match=r"precision: bf16 cannot be used on this machine .bf16 mixed"):
         train(distilling(world, precision="bf16"))
 
 
@@ -384,10 +388,64 @@ def test_tensorboard_receives_every_loss_weight_and_validation(world: World) -> 
     assert events.Scalars("validation/rsum")[-1].step == 6
 
 
+def test_tensorboard_shows_no_step_twice_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(event: ProgressEvent) -> None:
+        if event.step == 5:
+            raise StoppedError
+
+    monkeypatch.setattr(trainer, "TRACK_EVERY", 1)
+    options: dict[str, Any] = {"trackers": ("tensorboard",), "checkpoint_every": 2}
+    with pytest.raises(StoppedError):
+        train(replace(distilling(fresh(tmp_path), **options), progress=stop))
+    train(distilling(fresh(tmp_path), **options))
+    events = EventAccumulator(str(tmp_path / "run" / "logs" / "compressor"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("losses/feature")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_frozen_model_is_refused(world: World) -> None:
+    world.student.encoder.requires_grad_(False)  # type: ignore[attr-defined]
+    with pytest.raises(ModelError, match="has no weights that learn"):
+        train(world.job("run", None, losses=[TaskLoss(kind="task")]))
+
+
+def test_the_best_of_a_real_student_is_a_checkpoint_that_loads_by_itself(world: World) -> None:
+    section = StudentSection.model_validate(
+        {
+            "image": {
+                "kind": "timm",
+                "name": "vit_tiny_patch16_224",
+                "options": {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2},
+                "input": {"size": 16},
+            },
+            "text": {"kind": "transformer", "width": 16, "layers": 1, "heads": 2, "context_length": 8},
+            "tokenizer": {"kind": "train"},
+            "embed_dim": 8,
+        }
+    )
+    prepared = world.student.preprocessor
+    model = build_student(section, prepared.tokenizer, prepared.text)
+    rows = TrainingSet(world.pairs, world.rows.decoded, model.preprocessor, Augmentation(), 0)
+    world = replace(world, student=model, rows=rows)
+    result = train(distilling(world))
+    loaded = load_checkpoint(result.best)
+    pixels, ids = torch.randn(2, 3, 16, 16), torch.randint(0, 99, (2, 8))
+    with torch.no_grad():
+        assert torch.equal(loaded.encoder.encode_image(pixels), model.encoder.encode_image(pixels))
+        assert torch.equal(loaded.encoder.encode_text(ids), model.encoder.encode_text(ids))
+
+
 def test_trackers_that_are_unknown_or_not_installed_are_refused(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(RecipeError, match="'tensorbord' is not a tracker; known are .*tensorboard"):
+    with pytest.raises(RecipeError, match=r"'tensorbord' is not a tracker; known are .*tensorboard"):
         train(distilling(world, trackers=("tensorbord",)))
     monkeypatch.setattr(engine, "get_available_trackers", list)
     with pytest.raises(MissingDependencyError, match="`pip install tensorboard`"):
