@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from compressor.data import open_pairs
@@ -15,36 +17,49 @@ from compressor.errors import RecipeError
 from compressor.evaluate.encode import encode_pairs
 from compressor.evaluate.retrieval import retrieval
 from compressor.pipeline.progress import Reporter
-from compressor.recipe.data import DataSection
+from compressor.recipe.base import Section
+from compressor.recipe.check import splits_missing
+from compressor.recipe.data import DataSection, Split
+from compressor.recipe.overrides import apply_overrides, flatten
+from compressor.recipe.problems import Problem, explain, message, mistaken_truths, origin_of
+from compressor.recipe.source import COMMAND_LINE, Origin, Value
 from compressor.runtime.bundle import Bundle
 
 
+class _Described(Section):
+    """A recipe's data section alone."""
+
+    data: DataSection
+
+
 def data_section(
-    kind: str, annotations: Path | None, images: Path | None, split: str, options: list[str]
+    kind: str, annotations: Path | None, images: Path | None, split: Split, options: Sequence[str]
 ) -> DataSection:
-    """The data section that the command line describes. Raises `RecipeError` where it describes none."""
+    """The data section that the command line describes; `options` are settings such as `limit.test=100`.
+
+    Raises `RecipeError` where it describes none that holds `split`, one problem a line.
+    """
     keys: dict[str, Any] = {"kind": kind}
     if kind in ("karpathy", "coco_captions"):
         keys["root"] = str(Path.cwd())
     if annotations is not None:
-        path = str(annotations.absolute())
-        keys |= _annotation_keys(kind, split, path)
+        keys |= _annotation_keys(kind, split, str(annotations.absolute()))
     if images is not None:
-        path = str(images.absolute())
-        keys |= _image_keys(kind, split, path)
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not equals:
-            raise RecipeError(f"--set {option}: write it as KEY=VALUE")
-        keys[name] = yaml.safe_load(value)
+        keys |= _image_keys(kind, split, str(images.absolute()))
+    settings = [f"{name}={json.dumps(value)}" for name, value in keys.items()]
+    nothing = Value({}, Origin(COMMAND_LINE, 0), Path.cwd())
+    whole = apply_overrides(nothing, [f"data.{setting}" for setting in (*settings, *options)])
+    data, origins = flatten(whole)
+    problems = mistaken_truths(data, origins)
     try:
-        return TypeAdapter(DataSection).validate_python(keys)
+        section = _Described.model_validate(data).data
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "--kind"
-        raise RecipeError(
-            f"the data described on the command line is not usable: {where}: {first['msg']}"
-        ) from error
+        raise RecipeError(message(problems + explain(error, data, origins))) from error
+    for path, text in splits_missing(section, [split]):
+        problems.append(Problem(origin_of(path, origins), path, text))
+    if problems:
+        raise RecipeError(message(problems))
+    return section
 
 
 def _annotation_keys(kind: str, split: str, path: str) -> dict[str, Any]:
@@ -66,18 +81,19 @@ def evaluate_bundle(
     annotations: Path | None,
     images: Path | None,
     split: str,
-    options: list[str],
+    options: Sequence[str],
     precision: str | None,
     threads: int | None,
     reporter: Reporter,
 ) -> dict[str, Any]:
     """Quality of one bundle on one split, as in results.json, with the bundle's name and precision."""
-    if split not in ("train", "val", "test"):
+    if split not in get_args(Split):
         raise RecipeError(f"--split {split}: the splits are train, val and test")
-    section = data_section(kind, annotations, images, split, options)
+    chosen = cast(Split, split)
+    section = data_section(kind, annotations, images, chosen, options)
     folder = bundle / "bundle" if (bundle / "bundle" / "bundle.json").is_file() else bundle
     opened = Bundle.open(folder, precision=precision, threads=threads)
-    pairs = open_pairs(section, split)  # type: ignore[arg-type]
+    pairs = open_pairs(section, chosen)
     encoded = encode_pairs(
         opened,
         pairs,
@@ -99,9 +115,8 @@ def evaluate_bundle(
 def print_quality(figures: dict[str, Any]) -> None:
     """The figures as a table."""
     quality = figures["quality"]
-    table = Table(
-        title=f"{figures['bundle']} ({figures['precision']}), {figures['split']} split", title_justify="left"
-    )
+    title = f"{figures['bundle']} ({figures['precision']}), {figures['split']} split"
+    table = Table(title=escape(title), title_justify="left")
     for heading in ("direction", "R@1", "R@5", "R@10", "median rank", "mAP@R"):
         table.add_column(heading, justify="left" if heading == "direction" else "right")
     for name, key in (("image to text", "i2t"), ("text to image", "t2i")):
@@ -110,8 +125,8 @@ def print_quality(figures: dict[str, Any]) -> None:
         table.add_row(name, *cells)
     interval = quality["rsum_interval"]
     spread = f" (95 % interval {interval['low']:.1f} to {interval['high']:.1f})" if interval else ""
+    counts = f"{quality['images']} images, {quality['captions']} captions"
+    bad = f", {figures['bad_images']} unusable images left out" if figures["bad_images"] else ""
     console = Console()
     console.print(table)
-    console.print(
-        f"RSUM {quality['rsum']:.1f}{spread}, {quality['images']} images, {quality['captions']} captions"
-    )
+    console.print(f"RSUM {quality['rsum']:.1f}{spread}, {counts}{bad}", soft_wrap=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from compressor.data import missing_data
@@ -30,13 +31,18 @@ def make_plan(recipe: Recipe, runs: Path, *, rehearse: bool = False) -> dict[str
     """
     context = open_context(recipe, runs, QuietReporter(), rehearse)
     missing = missing_data(context.recipe.data)
+    known = not missing
+    if context.recipe.teacher is not None and not rehearse:
+        from compressor.teachers.load import missing_resources
+
+        missing = [*missing, *missing_resources(context.recipe.teacher)]
     plan: dict[str, Any] = {
         "name": context.recipe.name,
         "folder": str(context.folder.root),
-        "stages": _stages(context, known=not missing),
+        "stages": _stages(context, known=known),
         "missing": missing,
     }
-    return plan | _sizes(context, known=not missing)
+    return plan | _sizes(context, known=known)
 
 
 def _stages(context: Context, *, known: bool) -> list[dict[str, Any]]:
@@ -136,24 +142,25 @@ def _measured_speed(section: StudentSection, outline: Outline) -> float:
 def print_plan(plan: dict[str, Any], console: Console | None = None) -> None:
     """The plan as a table and a few lines."""
     console = console or Console()
-    table = Table(title=f"{plan['name']} in {plan['folder']}", title_justify="left")
+    table = Table(title=escape(f"{plan['name']} in {plan['folder']}"), title_justify="left")
     for heading in ("stage", "state", "what"):
         table.add_column(heading)
     for stage in plan["stages"]:
-        table.add_row(stage["name"], stage["state"], stage["about"])
+        table.add_row(stage["name"], stage["state"], escape(stage["about"]))
     console.print(table)
     for role in ("teacher", "student"):
         if plan[role] is not None:
-            console.print(f"  {role:8} {_described(plan[role])}", highlight=False)
+            console.print(f"  {role:8} {_described(plan[role])}", highlight=False, soft_wrap=True)
     if plan["steps"] is not None:
         console.print(f"  {plan['steps']} steps", highlight=False)
     if plan["store_bytes"] is not None:
-        console.print(f"  store    {plan['store_bytes'] / 1e6:.1f} MB of teacher embeddings", highlight=False)
+        megabytes = plan["store_bytes"] / 1e6
+        console.print(f"  store    {megabytes:,.2f} MB of teacher embeddings", highlight=False)
     if plan["hours"] is not None:
         parts = ", ".join(f"{stage} {_duration(hours)}" for stage, hours in plan["hours"].items())
-        console.print(f"  estimate on this machine, rough: {parts}", highlight=False)
+        console.print(f"  estimate on this machine, rough: {parts}", highlight=False, soft_wrap=True)
     for sentence in plan["missing"]:
-        console.print(f"  [yellow]missing[/]  {sentence}", highlight=False)
+        console.print(f"  [yellow]missing[/]  {escape(sentence)}", highlight=False, soft_wrap=True)
 
 
 def _described(figures: dict[str, Any]) -> str:
@@ -163,4 +170,6 @@ def _described(figures: dict[str, Any]) -> str:
 
 
 def _duration(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
     return f"{hours * 60:.1f} min" if hours < 1 else f"{hours:.1f} h"

@@ -8,6 +8,7 @@ import time
 from typing import Any, Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
@@ -37,11 +38,11 @@ class RichReporter:
 
     def stage(self, number: int, total: int, name: str, about: str) -> None:
         self._stop()
-        self.console.print(f"[bold]\\[{number}/{total}] {name}[/]  {about}", highlight=False)
+        self.console.print(f"[bold]\\[{number}/{total}] {name}[/]  {escape(about)}", highlight=False)
 
     def skipped(self, number: int, total: int, name: str, reason: str) -> None:
         self._stop()
-        self.console.print(f"[dim]\\[{number}/{total}] {name}  skipped: {reason}[/]", highlight=False)
+        self.console.print(f"[dim]\\[{number}/{total}] {name}  skipped: {escape(reason)}[/]", highlight=False)
 
     def work(self, label: str, done: int, total: int, detail: str = "") -> None:
         if self._progress is None:
@@ -55,18 +56,19 @@ class RichReporter:
                 transient=True,
             )
             self._progress.start()
+        detail = escape(detail)
         if label not in self._tasks:
             for task in self._tasks.values():
                 self._progress.update(task, visible=False)
-            self._tasks[label] = self._progress.add_task(label, total=total, detail=detail)
+            self._tasks[label] = self._progress.add_task(escape(label), total=total, detail=detail)
         self._progress.update(self._tasks[label], completed=done, total=total, detail=detail, visible=True)
 
     def finished(self, name: str, seconds: float, summary: str) -> None:
         self._stop()
-        self.console.print(f"      [green]done[/] in {seconds:.1f} s  {summary}", highlight=False)
+        self.console.print(f"      [green]done[/] in {seconds:.1f} s  {escape(summary)}", highlight=False)
 
     def note(self, message: str) -> None:
-        self.console.print(f"      [yellow]note[/] {message}", highlight=False)
+        self.console.print(f"      [yellow]note[/] {escape(message)}", highlight=False)
 
     def close(self) -> None:
         self._stop()

@@ -88,15 +88,24 @@ def run(
     Raises a `CompressorError` for everything a user can cause. What was finished before an error, a kill
     or Ctrl-C is kept, and the next call continues there.
     """
-    for name in (options.start, options.until):
-        if name is not None and name not in stage_names():
-            raise RecipeError(f"there is no stage '{name}'; the stages are {', '.join(stage_names())}")
+    _check_stages(options)
     context = open_context(recipe, Path(runs), reporter or QuietReporter(), options.rehearse)
     try:
         with _named(context, "run"), context.folder.locked(), _logged(context.folder):
             return _run(context, options)
     finally:
         context.reporter.close()
+
+
+def _check_stages(options: Options) -> None:
+    names = stage_names()
+    for name in (options.start, options.until):
+        if name is not None and name not in names:
+            raise RecipeError(f"there is no stage '{name}'; the stages are {', '.join(names)}")
+    if options.start and options.until and names.index(options.start) > names.index(options.until):
+        raise RecipeError(
+            f"{options.start} comes after {options.until}, so a run from the one until the other does nothing"
+        )
 
 
 def _run(context: Context, options: Options) -> Results | None:

@@ -6,13 +6,14 @@ files, BatchNorm under several processes, rows without captions) is refused wher
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
 from compressor.errors import RecipeError
 from compressor.recipe.data import (
     CocoCaptionsData,
+    DataSection,
     FolderData,
     HuggingFaceData,
     Split,
@@ -139,9 +140,11 @@ def _trainings(recipe: Recipe) -> Iterator[tuple[KeyPath, TrainingBase]]:
 
 
 def _splits(recipe: Recipe) -> Iterator[Finding]:
-    """Training, validation and the split that is evaluated must be somewhere."""
-    data = recipe.data
-    needed: tuple[Split, ...] = ("train", "val", recipe.evaluate.split)
+    return splits_missing(recipe.data, ("train", "val", recipe.evaluate.split))
+
+
+def splits_missing(data: DataSection, needed: Sequence[Split]) -> Iterator[Finding]:
+    """What a data section says of its source and splits, where that cannot give the splits `needed`."""
     named: dict[str, dict[Split, str]] = {}
     if isinstance(data, CocoCaptionsData):
         named = {"annotations": data.annotations, "images": data.images}
@@ -154,7 +157,7 @@ def _splits(recipe: Recipe) -> Iterator[Finding]:
     for key, splits in named.items():
         missing = [split for split in dict.fromkeys(needed) if split not in splits]
         if missing:
-            yield ("data", key), f"names no {' and no '.join(missing)} split, which this recipe uses"
+            yield ("data", key), f"names no {' and no '.join(missing)} split, which is needed"
     if isinstance(data, TableData | FolderData):
         shares = data.split_fractions
         if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
@@ -163,7 +166,7 @@ def _splits(recipe: Recipe) -> Iterator[Finding]:
         if empty:
             yield (
                 ("data", "split_fractions"),
-                f"leaves {' and '.join(empty)} without rows, which this recipe uses",
+                f"leaves {' and '.join(empty)} without rows, which is needed",
             )
 
 

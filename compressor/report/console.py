@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from compressor.report.results import Interval, ModelQuality, Results
@@ -19,15 +20,16 @@ def print_summary(results: Results, folder: Path, console: Console | None = None
     console.print()
     console.print(_quality(results))
     for line in _facts(results):
-        console.print(f"  {line}", highlight=False)
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for goal in results.goals:
         value = "" if goal.value is None else f" (measured {goal.value:.4g})"
         reason = f": {goal.reason}" if goal.reason else ""
         console.print(
-            f"  [{_COLOUR[goal.verdict]}]{goal.verdict}[/]  {goal.goal}{value}{reason}", highlight=False
+            f"  [{_COLOUR[goal.verdict]}]{goal.verdict}[/]  {escape(goal.goal + value + reason)}",
+            highlight=False,
         )
-    console.print(f"  report  {folder / 'report.html'}", highlight=False)
-    console.print(f"  bundle  {folder / 'bundle'}", highlight=False)
+    console.print(f"  report  {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"  bundle  {folder / 'bundle'}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _quality(results: Results) -> Table:
