@@ -16,15 +16,17 @@ def about(context: Context) -> str:
 
 
 def inputs(context: Context) -> dict[str, Any]:
-    recipe = context.recipe
+    recipe, distill = context.recipe, context.recipe.distill
     return {
         "train": context.pairs("train").fingerprint,
         "val": context.pairs(context.validation_split).fingerprint,
         "data": {"max_bad_fraction": recipe.data.max_bad_fraction},
         "size": recipe.student.image.input.size,
-        "signals": recipe.distill.signals,
-        "augmentation": recipe.distill.augmentation.model_dump(mode="json"),
-        "views": context.views if context.stores_signals else 0,
+        "signals": distill.signals,
+        "augmentation": distill.augmentation.model_dump(mode="json"),
+        "length": [distill.epochs, distill.steps, distill.batch_size]
+        if distill.augmentation.active
+        else None,
         "seed": recipe.seed,
     }
 

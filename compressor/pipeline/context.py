@@ -43,6 +43,7 @@ class Context:
     rehearsal: bool = False
     _pairs: dict[Split, PairSet] = field(default_factory=dict)
     _decoded: dict[tuple[Split, int], DecodedImages] = field(default_factory=dict)
+    _training_sets: dict[bool, TrainingSet] = field(default_factory=dict)
 
     def pairs(self, split: Split) -> PairSet:
         """The rows of a split, opened once."""
@@ -145,16 +146,18 @@ class Context:
 
     def training_set(self, *, live: bool) -> TrainingSet:
         """Training rows in the student's geometry and tokens; `live` adds the teacher's."""
-        from compressor.data.loader import TrainingSet
+        if live not in self._training_sets:
+            from compressor.data.loader import TrainingSet
 
-        return TrainingSet(
-            self.pairs("train"),
-            self.decoded("train"),
-            self.student_preprocessor,
-            self.recipe.distill.augmentation,
-            self.recipe.seed,
-            self.teacher_model.preprocessor if live else None,
-        )
+            self._training_sets[live] = TrainingSet(
+                self.pairs("train"),
+                self.decoded("train"),
+                self.student_preprocessor,
+                self.recipe.distill.augmentation,
+                self.recipe.seed,
+                self.teacher_model.preprocessor if live else None,
+            )
+        return self._training_sets[live]
 
     @property
     def stores_signals(self) -> bool:
@@ -167,26 +170,23 @@ class Context:
         section = self.recipe.teacher
         return str(getattr(section, "name", None) or getattr(section, "path", None) or "none")
 
-    @property
-    def views(self) -> list[int]:
-        """Every augmented view that training will show: one per epoch unless the recipe bounds them."""
-        section = self.recipe.distill
-        if not section.augmentation.active:
-            return [0]
-        steps_per_epoch = max(1, len(self.pairs("train").rows) // section.batch_size)
-        epochs = section.epochs or math.ceil((section.steps or 1) / steps_per_epoch)
-        return list(range(min(epochs, section.augmentation.views or epochs)))
+    def views(self, rows: int) -> list[int]:
+        """Augmented views that training on so many rows will show."""
+        from compressor.distill.schedule import training_views
+
+        return training_views(self.recipe.distill, rows)
 
     def build_store(self) -> TeacherStore:
         """The teacher's embeddings of every training view and caption; builds what is missing."""
         from compressor.distill.store import TeacherStore
 
         assert self.recipe.teacher is not None
+        rows = self.training_set(live=False)
         return TeacherStore.build(
             self.folder.cache / "store",
             self.teacher_model,
-            self.training_set(live=False),
-            self.views,
+            rows,
+            self.views(len(rows)),
             self.recipe.teacher.batch_size,
             self.progress("running the teacher"),
         )

@@ -83,7 +83,8 @@ def _sizes(context: Context, *, known: bool) -> dict[str, Any]:
     steps = total_steps(recipe.distill, len(rows))
     figures["steps"] = steps
     if teacher is not None and context.stores_signals:
-        figures["store_bytes"] = store_bytes(len(rows), len(context.views), captions, teacher.embed_dim)
+        views = len(context.views(len(rows)))
+        figures["store_bytes"] = store_bytes(len(rows), views, captions, teacher.embed_dim)
     figures["hours"] = _hours(context, student, teacher, len(rows), captions, steps)
     return figures
 
@@ -109,7 +110,7 @@ def _hours(
     hours = {"distill": training * (2 if section.control else 1) / speed}
     if teacher is not None:
         if context.stores_signals:
-            work = images * len(context.views) * teacher.image_flops + captions * teacher.text_flops
+            work = images * len(context.views(images)) * teacher.image_flops + captions * teacher.text_flops
             hours["cache"] = work / speed
         else:
             hours["distill"] += teacher.pair_flops * section.batch_size * steps / speed
