@@ -9,7 +9,6 @@ from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from compressor.data import open_pairs
@@ -115,8 +114,7 @@ def evaluate_bundle(
 def print_quality(figures: dict[str, Any]) -> None:
     """The figures as a table."""
     quality = figures["quality"]
-    title = f"{figures['bundle']} ({figures['precision']}), {figures['split']} split"
-    table = Table(title=escape(title), title_justify="left")
+    table = Table()
     for heading in ("direction", "R@1", "R@5", "R@10", "median rank", "mAP@R"):
         table.add_column(heading, justify="left" if heading == "direction" else "right")
     for name, key in (("image to text", "i2t"), ("text to image", "t2i")):
@@ -128,5 +126,7 @@ def print_quality(figures: dict[str, Any]) -> None:
     counts = f"{quality['images']} images, {quality['captions']} captions"
     bad = f", {figures['bad_images']} unusable images left out" if figures["bad_images"] else ""
     console = Console()
+    title = f"{figures['bundle']} ({figures['precision']}), {figures['split']} split"
+    console.print(title, markup=False, highlight=False, soft_wrap=True)
     console.print(table)
     console.print(f"RSUM {quality['rsum']:.1f}{spread}, {counts}{bad}", soft_wrap=True)

@@ -1,0 +1,110 @@
+"""One finished run for all tests of this folder, and the means to make others quickly."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import compressor
+from compressor.pipeline.folder import RunFolder
+from compressor.report.results import Results
+from tests.integration.tiny import merged, write_recipe, write_teacher
+
+GOALS = ["quality.student.rsum > 0", "artifacts.fp32.image.cosine >= 0.99"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Runs in this process and in others add up in the same order, so that weights can be compared."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def program(*arguments: str | Path, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+    """`compressor` as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "compressor", *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(compressor.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended: where it was started, what it said, what it left."""
+
+    home: Path
+    code: int
+    out: str
+    err: str
+
+    @property
+    def recipe(self) -> Path:
+        return self.home / "recipe.yaml"
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.home / "runs" / "tiny")
+
+    @property
+    def results(self) -> Results:
+        return Results.model_validate_json(self.folder.results.read_text())
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights."""
+    return write_teacher(tmp_path_factory.mktemp("models") / "teacher")
+
+
+@pytest.fixture(scope="session")
+def finished(teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The tiny recipe, run to its end as a user runs it. Tests read it and leave it as it is."""
+    home = tmp_path_factory.mktemp("finished")
+    write_recipe(home, teacher={"path": str(teacher)}, goals=GOALS)
+    process = program("run", "recipe.yaml", "--json", cwd=home)
+    out, err = process.communicate(timeout=300)
+    return Finished(home, process.returncode, out, err)
+
+
+@pytest.fixture
+def again(finished: Finished, tmp_path: Path) -> Finished:
+    """A copy of the finished run that a test may change."""
+    shutil.copytree(finished.home, tmp_path / "again")
+    return Finished(tmp_path / "again", finished.code, finished.out, finished.err)
+
+
+Run = Callable[..., Results | None]
+
+
+@pytest.fixture
+def run(teacher: Path, tmp_path: Path) -> Run:
+    """run(until=..., **sections): a small run in this process, fp32 only and without a control."""
+
+    def start(*overrides: str, until: str | None = None, rehearse: bool = False, **sections: Any) -> Any:
+        usual: dict[str, Any] = {
+            "teacher": {"kind": "checkpoint", "path": str(teacher)},
+            "distill": {"control": False},
+            "export": {"precisions": ["fp32"]},
+        }
+        sections = merged(usual, sections)
+        recipe = write_recipe(tmp_path, **sections)
+        return compressor.run(recipe, overrides, runs=tmp_path / "runs", until=until, rehearse=rehearse)
+
+    return start
