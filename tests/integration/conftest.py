@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 import compressor
+from compressor.cli import main
 from compressor.pipeline.folder import RunFolder
 from compressor.report.results import Results
 from tests.integration.tiny import merged, write_recipe, write_teacher
 
+STAGES = ["teacher", "cache", "distill", "export", "evaluate", "benchmark", "report"]
 GOALS = ["quality.student.rsum > 0", "artifacts.fp32.image.cosine >= 0.99"]
 
 
@@ -108,3 +110,25 @@ def run(teacher: Path, tmp_path: Path) -> Run:
         return compressor.run(recipe, overrides, runs=tmp_path / "runs", until=until, rehearse=rehearse)
 
     return start
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """command(home, *arguments) -> exit code, output and errors of a command, in this process."""
+
+    def call(home: Path, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(home)
+        monkeypatch.setattr(sys, "argv", ["compressor", *arguments])
+        monkeypatch.setattr("compressor.cli.quieten_libraries", lambda: None)
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

@@ -108,7 +108,7 @@ def test_killed_again_and_again_it_ends_with_the_same_weights(
 def test_ctrl_c_is_one_sentence_and_the_same_command_continues(write: Callable[[str], RunFolder]) -> None:
     folder = write("interrupted")
     home = folder.root.parents[1]
-    longer = ("distill.epochs=80", "distill.control=false")
+    longer = ("distill.epochs=40", "distill.control=false")
     process = program(*UNTIL_DISTILL, *longer, cwd=home)
     deadline = time.monotonic() + 120
     while steps(folder, "student") < 5 and process.poll() is None and time.monotonic() < deadline:
@@ -125,7 +125,7 @@ def test_ctrl_c_is_one_sentence_and_the_same_command_continues(write: Callable[[
     assert int(newest.name.removeprefix("step-")) == reached, "the step at hand was finished and kept"
     compressor.run(home / "recipe.yaml", longer, runs=home / "runs", until="distill")
     assert folder.record("distill") is not None
-    assert steps(folder, "student") == 240
+    assert steps(folder, "student") == 120
 
 
 def test_ctrl_c_while_libraries_load_is_the_same(write: Callable[[str], RunFolder]) -> None:
@@ -137,7 +137,8 @@ def test_ctrl_c_while_libraries_load_is_the_same(write: Callable[[str], RunFolde
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    # Where Ctrl-C falls into code made by `exec`, Python ends itself with the signal: 130 to a shell as well.
+    assert process.returncode in (130, -signal.SIGINT), err
     assert err == "interrupted; what was finished is kept and the same command continues\n"
 
 
