@@ -117,7 +117,7 @@ def run(
         reporter=_reporter(quiet, as_json),
     )
     if results is None:
-        if as_json:
+        if as_json and until:
             typer.echo(json.dumps({"until": until}))
         return
     if as_json:

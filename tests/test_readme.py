@@ -1,4 +1,4 @@
-"""The README keeps its word: its commands are CI's, its recipes exist and can run, its links lead somewhere."""
+"""The README keeps its word: its commands are CI's, its recipes can run, its links lead somewhere."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compressor.files import hash_json, write_json
+from compressor.pipeline import team
 from compressor.pipeline.context import Context
 from compressor.pipeline.stage import Outcome, Stage
 
@@ -45,7 +46,9 @@ def run(context: Context, key: str) -> Outcome:
         facts["store"] = {"images": store.image_rows, "texts": store.text_rows, "bytes": store.bytes}
         summary += f", {store.image_rows} + {store.text_rows} teacher embeddings"
     record = context.folder.root / "cache.json"
-    write_json(record, counts | {"pixels": hash_json([train.digest(k) for k in range(len(train.kept))])})
+    if team.leads():
+        pixels = hash_json([train.digest(k) for k in range(len(train.kept))])
+        write_json(record, counts | {"pixels": pixels})
     return Outcome([record], summary, facts)
 
 

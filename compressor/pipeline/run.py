@@ -14,6 +14,7 @@ from typing import Any
 from compressor.data import missing_data
 from compressor.errors import CompressorError, MissingResourceError, RecipeError
 from compressor.files import disk_full_named
+from compressor.pipeline import team
 from compressor.pipeline.context import Context
 from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.keys import stage_key
@@ -89,6 +90,9 @@ def run(
     or Ctrl-C is kept, and the next call continues there.
     """
     _check_stages(options)
+    if not team.leads():
+        _follow(open_context(recipe, Path(runs), QuietReporter(), options.rehearse))
+        return None
     context = open_context(recipe, Path(runs), reporter or QuietReporter(), options.rehearse)
     try:
         with _named(context, "run"), context.folder.locked(), _logged(context.folder):
@@ -108,11 +112,20 @@ def _check_stages(options: Options) -> None:
         )
 
 
+def _follow(context: Context) -> None:
+    """Join the leader in the stages that several processes work on; the outcome is the leader's to record."""
+    stages = {stage.name: stage for stage in STAGES}
+    for name, key in team.calls():
+        stages[name].run(context, key)
+
+
 def _run(context: Context, options: Options) -> Results | None:
     _require_resources(context)
     total = len(STAGES)
     for number, state in enumerate(walk(context, options), start=1):
         stage, key = state.stage, state.key
+        if number == len(team.TOGETHER) + 1:
+            team.send_home()
         assert key is not None  # every stage before this one has been recorded
         if state.done:
             reason = "done before with the same inputs"
@@ -121,8 +134,12 @@ def _run(context: Context, options: Options) -> Results | None:
         else:
             if state.fresh:
                 shutil.rmtree(context.folder.training_of(key), ignore_errors=True)
+            if stage.name in team.TOGETHER:
+                team.call_to(stage.name, key)
             _run_stage(context, stage, key, number, total)
         if stage.name == options.until:
+            if stage.name in team.TOGETHER:
+                team.send_home()
             return None
     return Results.model_validate_json(context.folder.results.read_text(encoding="utf-8"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compressor.files import write_json
+from compressor.pipeline import team
 from compressor.pipeline.context import Context
 from compressor.pipeline.keys import file_identity
 from compressor.pipeline.stage import Outcome, Stage
@@ -53,7 +54,8 @@ def run(context: Context, key: str) -> Outcome:
             "embed_dim": model.encoder.embed_dim,
             "origin": model.origin,
         }
-    write_json(context.folder.teacher / "teacher.json", facts)
+    if team.leads():
+        write_json(outputs[0], facts)
     return Outcome(outputs, facts.get("origin", "") or f"{facts.get('embed_dim', 'no')} dimensions", facts)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compressor.files import atomic_folder
+from compressor.pipeline import team
 from compressor.pipeline.context import Context
 from compressor.recipe.losses import BalancerConfig, LossConfig
 from compressor.recipe.training import TrainingBase
@@ -73,7 +74,10 @@ def training_facts(result: TrainingResult) -> dict[str, Any]:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copy a checkpoint folder to where users find it, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(target) as temporary:
-        shutil.copytree(source, temporary, dirs_exist_ok=True)
+    """Copy a checkpoint folder to where users find it, whole or not at all. The leader copies, all wait."""
+    from compressor.distill.processes import barrier
+
+    if team.leads():
+        with atomic_folder(target) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+    barrier()
