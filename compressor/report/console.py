@@ -57,7 +57,7 @@ def _spread(interval: Interval | None, digits: int = 1) -> str:
 def _facts(results: Results) -> list[str]:
     """One line each for what exists on this run: retention, latency, size."""
     lines = []
-    if results.retention is not None:
+    if results.retention is not None and not results.rehearsal:
         kept = results.retention
         if kept.rsum is not None:
             share = f"{kept.rsum:.3f}{_spread(kept.rsum_interval, 3)}"
