@@ -72,7 +72,10 @@ def load_optimizer_tensors(
     state: dict[int, dict[str, Tensor]] = {}
     for full_name, tensor in tensors.items():
         key, name = full_name.split("/", 1)
-        state.setdefault(number[id(parameters[name])], {})[key] = tensor
+        parameter = parameters[name]
+        if tensor.shape == parameter.shape:  # the fused kernel walks memory: its layout must be the weight's
+            tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+        state.setdefault(number[id(parameter)], {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -26,6 +26,18 @@ def token_mask(input_ids: Tensor, pad_id: int, eos_id: int | None) -> Tensor:
     return positions <= end
 
 
+def without_padding(input_ids: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids and mask without the columns at the end that count in no row: captions rarely fill the context.
+
+    For towers whose counted positions never look at the others. Ordinary calls only: a graph that is being
+    captured for export keeps its width, which must not depend on the ids.
+    """
+    if input_ids.is_meta or torch.compiler.is_compiling():
+        return input_ids, counts
+    used = int(counts.any(dim=0).nonzero().amax()) + 1 if len(input_ids) else input_ids.shape[1]
+    return input_ids[:, :used], counts[:, :used]
+
+
 def pool_tokens(tokens: Tensor, counts: Tensor, pool: Pool) -> Tensor:
     """(B, L, D) tokens and the (B, L) mask of those that count -> (B, D)."""
     if pool == "first":
@@ -120,8 +132,8 @@ class TextTransformer(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """(B, L) int64, L at most the context length -> (B, width)."""
+        input_ids, counts = without_padding(input_ids, token_mask(input_ids, self.pad_id, self.eos_id))
         length = input_ids.shape[1]
-        counts = token_mask(input_ids, self.pad_id, self.eos_id)
         mask = counts[:, None, None, :]
         if self.causal:
             mask = mask & torch.ones(length, length, dtype=torch.bool, device=input_ids.device).tril()

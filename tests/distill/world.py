@@ -75,14 +75,15 @@ class Pictures:
 
 
 class TinyEncoder(nn.Module):
-    """Average-pooled patches and a bag of words; dropout and BatchNorm where a test wants them."""
+    """A convolution, average-pooled patches and a bag of words; dropout and BatchNorm where a test wants them."""
 
     def __init__(
         self, embed_dim: int, vocabulary: int, width: int = 12, dropout: float = 0.0, batchnorm: bool = False
     ) -> None:
         super().__init__()
         self.embed_dim = embed_dim
-        self.pixels = nn.Linear(3 * 16, width)
+        self.filters = nn.Conv2d(3, 4, 3, padding=1)
+        self.pixels = nn.Linear(4 * 16, width)
         self.normed = nn.BatchNorm1d(width) if batchnorm else nn.LayerNorm(width)
         self.image_out = nn.Linear(width, embed_dim, bias=False)
         self.words = nn.Embedding(vocabulary, width)
@@ -92,7 +93,7 @@ class TinyEncoder(nn.Module):
         self.log_logit_scale = nn.Parameter(torch.tensor(2.0))
 
     def encode_image(self, pixel_values: Tensor) -> Tensor:
-        pooled = nn.functional.adaptive_avg_pool2d(pixel_values, 4).flatten(1)
+        pooled = nn.functional.adaptive_avg_pool2d(self.filters(pixel_values), 4).flatten(1)
         hidden = self.dropout(torch.tanh(self.normed(self.pixels(pooled))))
         return nn.functional.normalize(self.image_out(hidden).float(), dim=1)
 

@@ -10,7 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor.students.text_transformer import Pool, TextTransformer, pool_tokens, token_mask
+from compressor.students.text_transformer import (
+    Pool,
+    TextTransformer,
+    pool_tokens,
+    token_mask,
+    without_padding,
+)
 
 PAD, EOS, LENGTH, WIDTH, HEADS = 0, 2, 7, 8, 2
 
@@ -145,7 +151,30 @@ def test_queries_keys_and_mask_of_a_block_can_be_seen_by_a_hook() -> None:
     model = tower()
     seen: list[tuple[torch.Tensor, ...]] = []
     model.blocks[1].attention.attend.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
-    model(torch.tensor([[1, 5, 6, EOS, 0, 0, 0]]))
+    model(torch.tensor([[1, 5, 6, EOS, 0, 0, 0], [1, 9, EOS, 0, 0, 0, 0]]))
     ((query, key, value, mask),) = seen
-    assert query.shape == key.shape == value.shape == (1, HEADS, LENGTH, WIDTH // HEADS)
-    assert mask.shape == (1, 1, 1, LENGTH)
+    assert query.shape == key.shape == value.shape == (2, HEADS, 4, WIDTH // HEADS)
+    assert mask.tolist() == [[[[True] * 4]], [[[True] * 3 + [False]]]]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("pool", ["mean", "last", "first"])
+def test_columns_that_are_padding_in_every_row_change_nothing(pool: Pool, causal: bool) -> None:
+    torch.manual_seed(0)
+    model = TextTransformer(20, PAD, EOS, WIDTH, 2, HEADS, 2.0, LENGTH, causal=causal, pool=pool).eval()
+    ids = torch.tensor([[1, 5, 6, EOS, 0, 0, 0], [1, EOS, 0, 0, 0, 0, 0]])
+    full_row = torch.tensor([[1, 9, 3, 7, 8, 4, EOS]])
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids), model(torch.cat([ids, full_row]))[:2])
+
+
+def test_padding_between_tokens_is_kept_where_no_end_of_text_decides() -> None:
+    ids = torch.tensor([[1, PAD, 5, PAD], [1, PAD, PAD, PAD]])
+    kept, counts = without_padding(ids, token_mask(ids, PAD, None))
+    assert kept.tolist() == [[1, PAD, 5], [1, PAD, PAD]]
+    assert counts.tolist() == [[True, False, True], [True, False, False]]
+
+
+def test_no_rows_at_all_keep_their_width() -> None:
+    ids = torch.zeros(0, 7, dtype=torch.long)
+    assert without_padding(ids, token_mask(ids, PAD, EOS))[0].shape == (0, 7)
