@@ -85,7 +85,7 @@ class StoreBuilder:
             barrier()
 
     def plan(self, views: Sequence[int], index: StoreIndex) -> Iterator[ShardPlan]:
-        """Shards for the rows that the index lacks, in the training set's order.
+        """Shards for the rows that the index lacks, taken in the training set's order.
 
         The same for any number of ranks.
         """
@@ -102,6 +102,8 @@ class StoreBuilder:
             missing = [(key, at) for key, at in unique(keys).items() if key not in present]
             for start in range(0, len(missing), self.shard_rows):
                 part = missing[start : start + self.shard_rows]
+                if kind == "text":  # captions of like length share a batch, which is then mostly words
+                    part.sort(key=lambda item: len(sources[item[1]]))
                 yield ShardPlan(kind, tuple(key for key, _ in part), tuple(sources[at] for _, at in part))
 
     def _keys_of(self, index: StoreIndex, kind: Kind) -> set[bytes]:
