@@ -37,6 +37,7 @@ MOBILENET = (
     "student.image.name=mobilenetv2_100",
     "student.image.options={pad_type: same, bn_eps: 0.001}",
     "student.image.freeze_batchnorm=true",
+    "distill.optimizer.lr=5e-4",  # at 4e-3 what it has learned is gone after the first epochs: RSUM 2.9
     "distill.precision=no",  # its depthwise convolutions are slower in bf16 on a CPU
     "student.image.input={size: 64, resize: squash, interpolation: bilinear, "
     "mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}",
@@ -78,7 +79,7 @@ def table_rows(seeds: int, imagenet: tuple[str, ...]) -> list[Row]:
     if imagenet:
         rows += [
             Row("distilled from ImageNet", 0, (*MOBILENET, *imagenet)),
-            Row("task only from ImageNet", 0, (*MOBILENET, *imagenet, *TASK_ONLY)),
+            Row("task only from ImageNet", 0, (*MOBILENET, *imagenet, *UNTAUGHT)),
         ]
     return rows
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import DataError, DiskFullError
+from compressor.errors import CompressorError, DataError, DiskFullError
 
 _TEMPORARY = ".tmp-"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -76,6 +76,8 @@ def read_json(path: Path | str) -> Any:
         raise DataError(f"{target}: not valid JSON: it is not UTF-8 text (byte {error.start})") from error
     except RecursionError as error:
         raise DataError(f"{target}: not usable JSON: nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise DataError(f"{target}: not usable JSON: {error}") from error
 
 
 def sha256_file(path: Path | str) -> str:
@@ -125,6 +127,18 @@ def disk_full_named(path: Path | str) -> Iterator[None]:
         if isinstance(error, DiskFullError) or not _means_full(error):
             raise
         raise DiskFullError(f"{path}: no space left on the disk ({_free_space(Path(path))})") from error
+
+
+@contextmanager
+def system_errors_named(what: str) -> Iterator[None]:
+    """Turn an error of the operating system inside the block into one sentence that starts with `what`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read our output has had enough, which is no failure
+    except OSError as error:
+        reason, file = error.strerror or str(error), error.filename or "no file named"
+        raise CompressorError(f"{what}: {reason} ({file})") from error
 
 
 def _means_full(error: Exception) -> bool:

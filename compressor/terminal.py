@@ -1,7 +1,8 @@
-"""How the command line behaves at its edges: exit codes, Ctrl-C, libraries that talk."""
+"""How the command line behaves at its edges: exit codes, Ctrl-C, libraries that talk, errors as JSON."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -12,7 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from compressor.errors import CompressorError
+from compressor.errors import CompressorError, GoalsMissedError
+from compressor.files import system_errors_named
 
 
 class InterruptedByUserError(CompressorError):
@@ -27,7 +29,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command. Raises `InterruptedByUserError` after Ctrl-C."""
         try:
-            return super().invoke(ctx)
+            with system_errors_named("compressor"):
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise InterruptedByUserError(
                 "interrupted; what was finished is kept and the same command continues"
@@ -45,18 +48,35 @@ def quieten_libraries() -> None:
 
 
 def run_program(app: typer.Typer) -> None:
-    """Run the command line: one sentence and an exit code for a failure, a traceback with `--debug`."""
+    """Run the command line: one sentence and an exit code for a failure, a traceback with `--debug`.
+
+    With `--json` the one document on standard output is then `{"error": sentence, "exit_code": number}`;
+    missed goals are no error there but part of the results.
+    """
     debug = "--debug" in sys.argv[1:]
     try:
         app()
     except Exception as error:
-        if debug:
-            traceback.print_exc()
-        elif isinstance(error, CompressorError):
-            typer.echo(str(error), err=True)
+        sentence, exit_code = printable(str(error)), 1
+        if isinstance(error, CompressorError):
+            exit_code = error.exit_code
         else:
             kind = type(error).__name__
-            typer.echo(
-                f"internal error: {kind}: {error} (`compressor --debug ...` shows the traceback)", err=True
-            )
-        sys.exit(error.exit_code if isinstance(error, CompressorError) else 1)
+            sentence = f"internal error: {kind}: {sentence} (`compressor --debug ...` shows the traceback)"
+        if debug:
+            traceback.print_exc()
+        if _wants_json() and not isinstance(error, GoalsMissedError):
+            typer.echo(json.dumps({"error": sentence, "exit_code": exit_code}))
+        elif not debug:
+            typer.echo(sentence, err=True)
+        sys.exit(exit_code)
+
+
+def _wants_json() -> bool:
+    """True for `--json` as a switch; `evaluate --json FILE` names a file instead."""
+    return "--json" in sys.argv[1:] and "evaluate" not in sys.argv[1:]
+
+
+def printable(text: str) -> str:
+    """Names out of files may hold control characters, which must not steer the terminal; lines stay lines."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def test_help_names_every_command(run: Call) -> None:
     assert {command.name or command.callback.__name__ for command in app.registered_commands} == set(COMMANDS)
 
 
-def test_help_imports_nothing_heavy_and_is_quick() -> None:
+def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys\n"
         "from compressor.cli import main\n"
@@ -91,13 +90,8 @@ def test_help_imports_nothing_heavy_and_is_quick() -> None:
         "heavy = {'torch', 'numpy', 'PIL', 'pydantic', 'transformers', 'onnxruntime'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = python(script)
-        times.append(time.perf_counter() - started)
-        assert done.returncode == 0, done.stderr
-    assert min(times) < 0.5
+    done = python(script)
+    assert done.returncode == 0, done.stderr
 
 
 def test_version(run: Call) -> None:
@@ -275,6 +269,34 @@ def test_evaluate_of_a_folder_that_is_no_bundle(run: Call, tmp_path: Path) -> No
     code, out, err = run("evaluate", tmp_path, "--kind", "scenes")
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
+
+
+def test_with_json_a_failure_is_one_document_on_standard_output(run: Call, tmp_path: Path) -> None:
+    missing = tmp_path / "nothing.yaml"
+    code, out, err = run("run", missing, "--json")
+    assert code == 2
+    assert err == ""
+    document = json.loads(out)
+    assert document["exit_code"] == 2
+    assert str(missing) in document["error"]
+
+
+def test_an_error_of_the_system_is_a_sentence_in_every_command(run: Call) -> None:
+    code, out, err = run("report", "a" * 300)
+    assert (code, out) == (1, "")
+    assert "File name too long" in err
+    assert "internal error" not in err
+
+
+def test_control_characters_of_a_name_do_not_reach_the_terminal() -> None:
+    assert terminal.printable("a\x1b[31m\tb\nc é 猫") == "a\\x1b[31m\\tb\nc é 猫"
+
+
+@pytest.mark.parametrize("override", ["benchmark.batch_sizes=[]", "goals=['retention.rsum >= 1e999']"])
+def test_what_would_only_fail_after_training_is_refused(run: Call, tmp_path: Path, override: str) -> None:
+    code, _, err = run("validate", write_recipe(tmp_path), override)
+    assert code == 2
+    assert override.split("=")[0] in err
 
 
 def test_libraries_cannot_open_the_terminal_to_all_logs() -> None:

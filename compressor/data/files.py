@@ -14,7 +14,7 @@ from PIL import Image
 
 from compressor.data.pairs import Row
 from compressor.errors import BadImageError, DataError, MissingResourceError
-from compressor.files import read_json
+from compressor.files import hash_json, read_json
 from compressor.preprocess.image import decode_image
 from compressor.preprocess.text import mend_surrogates
 
@@ -31,7 +31,8 @@ class FilePairs:
         """`source` says where the pairs come from; it is part of the fingerprint."""
         self.split = split
         self.rows = rows
-        self.fingerprint = fingerprint_of(source, split, rows)
+        sizes = [_size(path) for path in paths]
+        self.fingerprint = hash_json([fingerprint_of(source, split, rows), sizes])
         self._paths = paths
 
     def image_bytes(self, index: int) -> bytes:
@@ -41,6 +42,17 @@ class FilePairs:
     def image(self, index: int) -> Image.Image:
         """Row `index` as RGB. Raises `BadImageError` where it cannot be read or decoded."""
         return decode_image(self.image_bytes(index))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, -1 where there is none: a picture that was mended or replaced has another size.
+
+    Times of change are left out, because a copy of the data on another machine is the same data.
+    """
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def fingerprint_of(source: str, split: str, rows: Iterable[Row]) -> str:
@@ -129,7 +141,7 @@ def refuse_empty_split(split: str, counts: Mapping[str, int], source: str, hint:
 def refuse_absent_images(paths: Sequence[Path], source: str, help_text: str) -> None:
     """Raise `MissingResourceError` where none of some evenly spread images exists."""
     probed = paths[:: max(1, len(paths) // _PROBED)]
-    if probed and not any(path.exists() for path in probed):
+    if probed and not any(_size(path) >= 0 for path in probed):
         raise MissingResourceError(
             f"{source}: images are missing, looked for {probed[0]} and others; {help_text}"
         )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from PIL import Image
+
 from compressor.benchmark.device import device_fingerprint, device_key
+from compressor.data.pairs import PairSet
+from compressor.errors import BadImageError
 from compressor.files import write_json
 from compressor.pipeline.context import Context
 from compressor.pipeline.stage import Outcome, Stage
@@ -40,9 +44,7 @@ def run(context: Context, key: str) -> Outcome:
     }
     pairs = context.pairs(context.recipe.evaluate.split)
     kept = context.recipe.benchmark.batch_sizes
-    rows = range(min(len(pairs.rows), max(kept)))
-    images = [pairs.image(i) for i in rows]
-    texts = [caption for i in rows for caption in pairs.rows[i].captions]
+    images, texts = _inputs(pairs, max(kept))
     comparison = compare_latency(models, images, texts, section, context.progress("timing"), artifacts=others)
     facts = {
         "latency": comparison.latency.model_dump(mode="json"),
@@ -61,6 +63,21 @@ def run(context: Context, key: str) -> Outcome:
         "one image and one text: " + ", ".join(shown) + (f", ratio {ratio:.3f}" if ratio is not None else "")
     )
     return Outcome([folder.benchmark], summary, {})
+
+
+def _inputs(pairs: PairSet, count: int) -> tuple[list[Image.Image], list[str]]:
+    """The first `count` pictures that decode, and their captions; evaluation has counted the others."""
+    images: list[Image.Image] = []
+    texts: list[str] = []
+    for number, row in enumerate(pairs.rows):
+        if len(images) == count:
+            break
+        try:
+            images.append(pairs.image(number))
+        except BadImageError:
+            continue
+        texts += row.captions
+    return images, texts
 
 
 STAGE = Stage("benchmark", ("export",), about, inputs, run)

@@ -144,6 +144,18 @@ class Context:
         tokenizer, text = build_tokenizer(section.tokenizer, captions, section.text.context_length)
         return Preprocessor(ImageSpec(**section.image.input.model_dump()), text, tokenizer)
 
+    def check_student(self) -> None:
+        """Build the student once and drop it: a wrong name or option shows before the teacher has worked.
+
+        Raises `ModelError`.
+        """
+        from compressor.preprocess.spec import TextSpec
+        from compressor.students.build import build_encoder, recipe_vocabulary
+
+        section = self.recipe.student
+        text = TextSpec(context_length=section.text.context_length)
+        build_encoder(section, text, recipe_vocabulary(section), weights=False)
+
     def training_set(self, *, live: bool) -> TrainingSet:
         """Training rows in the student's geometry and tokens; `live` adds the teacher's."""
         if live not in self._training_sets:

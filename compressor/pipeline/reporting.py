@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from compressor.data.files import path_inside
 from compressor.errors import DataError, MissingResourceError
 from compressor.pipeline.folder import RunFolder
 from compressor.report.results import Results
@@ -21,15 +23,27 @@ def rewrite_report(path: Path) -> list[Path]:
             f"{folder.results} does not exist; `compressor run` writes it when a run ends"
         )
     try:
-        results = Results.model_validate_json(folder.results.read_text(encoding="utf-8"))
+        results = Results.model_validate_json(folder.results.read_bytes())
     except ValidationError as error:
         raise DataError(
             f"{folder.results} is not a results file of this version; run the recipe again"
         ) from error
-    curves = {}
-    for role, facts in results.training.items():
-        file = folder.root / facts.get("curve", "")
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8").splitlines()
-            curves[role] = [json.loads(line) for line in lines if line.strip()]
-    return write_report(folder.root, results, curves)
+    curves = {role: _curve(folder.root, facts) for role, facts in results.training.items()}
+    return write_report(folder.root, results, {role: curve for role, curve in curves.items() if curve})
+
+
+def _curve(root: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """The steps of a training; none where its file is gone. Raises `DataError` for a damaged one."""
+    name = facts.get("curve")
+    if not isinstance(name, str):
+        return []
+    file = path_inside(root, name, f"{root}: the curve of a training")
+    if not file.is_file():
+        return []
+    try:
+        steps = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file} is damaged: {error}; run the recipe again with --from distill") from error
+    if not all(isinstance(step, dict) for step in steps):
+        raise DataError(f"{file} is damaged: a line holds no step; run the recipe again with --from distill")
+    return steps

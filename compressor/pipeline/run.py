@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data import missing_data
-from compressor.errors import CompressorError, MissingResourceError, RecipeError
-from compressor.files import disk_full_named
+from compressor.errors import CompressorError, DataError, MissingResourceError, RecipeError
+from compressor.files import disk_full_named, system_errors_named
 from compressor.pipeline import team
 from compressor.pipeline.context import Context
 from compressor.pipeline.folder import RunFolder
@@ -21,10 +21,14 @@ from compressor.pipeline.keys import stage_key
 from compressor.pipeline.progress import QuietReporter, Reporter
 from compressor.pipeline.stages import STAGES, Stage
 from compressor.recipe import Recipe
+from compressor.recipe.data import Split
 from compressor.recipe.rehearse import rehearsal
 from compressor.report.results import Results
 
 log = logging.getLogger(__name__)
+
+MINIMUM_CAPTIONED = 2
+"""Captioned pictures below which nothing can be ranked."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def _follow(context: Context) -> None:
 
 def _run(context: Context, options: Options) -> Results | None:
     _require_resources(context)
+    _require_rows(context, options)
     total = len(STAGES)
     for number, state in enumerate(walk(context, options), start=1):
         stage, key = state.stage, state.key
@@ -142,6 +147,28 @@ def _run(context: Context, options: Options) -> Results | None:
                 team.send_home()
             return None
     return Results.model_validate_json(context.folder.results.read_text(encoding="utf-8"))
+
+
+def _require_rows(context: Context, options: Options) -> None:
+    """Refuse splits that a later stage could not work on, before any work begins.
+
+    Raises `DataError` for training rows from which no loss can learn, and for validation and test pictures
+    without a caption.
+    """
+    recipe = context.recipe
+    captioned = any(row.captions for row in context.pairs("train").rows)
+    if not captioned and not any(loss.image_only_ok for loss in recipe.distill.losses):
+        raise DataError("the training pictures have no captions, and every loss of the recipe needs them")
+    wanted: list[Split] = [context.validation_split]
+    if options.until is None or stage_names().index(options.until) > stage_names().index("export"):
+        wanted.append(recipe.evaluate.split)
+    for split in dict.fromkeys(wanted):
+        found = sum(1 for row in context.pairs(split).rows if row.captions)
+        if found < MINIMUM_CAPTIONED:
+            raise DataError(
+                f"the {split} split has {found} pictures with captions; at least {MINIMUM_CAPTIONED} are "
+                "needed to rank them"
+            )
 
 
 def _require_resources(context: Context) -> None:
@@ -178,12 +205,8 @@ def _run_stage(context: Context, stage: Stage, key: str, number: int, total: int
 @contextmanager
 def _named(context: Context, what: str) -> Iterator[None]:
     """Errors of the operating system as one sentence; a full disk with the space that is left."""
-    try:
-        with disk_full_named(context.folder.root):
-            yield
-    except OSError as error:
-        reason, file = error.strerror or str(error), error.filename or "no file named"
-        raise CompressorError(f"{what}: {reason} ({file})") from error
+    with system_errors_named(what), disk_full_named(context.folder.root):
+        yield
 
 
 class _RunLog(logging.FileHandler):

@@ -33,6 +33,7 @@ def inputs(context: Context) -> dict[str, Any]:
 
 def run(context: Context, key: str) -> Outcome:
     teacher = context.recipe.teacher
+    context.check_student()
     context.folder.teacher.mkdir(parents=True, exist_ok=True)
     outputs = [context.folder.teacher / "teacher.json"]
     facts: dict[str, Any] = {}

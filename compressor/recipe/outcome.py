@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Literal
 
@@ -52,12 +53,15 @@ class BenchmarkSection(Section):
     warmup: int = Field(10, ge=0)
     rounds: int = Field(20, ge=2)
     repeats: int = Field(10, ge=1, description="Timed calls per model in each round.")
-    batch_sizes: tuple[int, ...] = (1, 8, 32)
+    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 8, 32), min_length=1)
 
 
 def _check_goal(text: str) -> str:
-    if not GOAL.match(text):
+    match = GOAL.match(text)
+    if match is None:
         raise ValueError(f"'{text}' is not a goal; write it like 'retention.rsum >= 0.90'")
+    if not math.isfinite(float(match["value"])):
+        raise ValueError(f"the bound of '{text}' is too large a number")
     return text
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +124,7 @@ def _metadata_lists(metadata: dict[str, str], path: Path) -> dict[str, list[str]
         if key in metadata:
             try:
                 lists[key] = _id_list(json.loads(metadata[key]), f"{path}: metadata {key}")
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise ModelError(f"{path}: metadata {key} is not a JSON list") from error
     return lists
 
@@ -133,7 +134,7 @@ def _open_npy(folder: Path) -> EmbeddingFiles:
     for name in _NPY:
         try:
             values = np.load(folder / name, allow_pickle=False, mmap_mode="r")
-        except (ValueError, OSError, EOFError) as error:
+        except (ValueError, OSError, EOFError, BadZipFile) as error:
             raise ModelError(f"{folder / name} is not a readable NumPy array of numbers: {error}") from error
         if values.ndim != 2 or 0 in values.shape or values.dtype.kind != "f":
             raise ModelError(

@@ -75,7 +75,7 @@ class Pictures:
 
 
 class TinyEncoder(nn.Module):
-    """A convolution, average-pooled patches and a bag of words; dropout and BatchNorm where a test wants them."""
+    """A convolution, average-pooled patches, a bag of words; dropout and BatchNorm if wanted."""
 
     def __init__(
         self, embed_dim: int, vocabulary: int, width: int = 12, dropout: float = 0.0, batchnorm: bool = False

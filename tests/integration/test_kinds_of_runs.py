@@ -12,11 +12,11 @@ import pytest
 from safetensors.numpy import save_file
 
 import compressor
-from compressor.errors import DataError, RecipeError
+from compressor.errors import RecipeError
 from compressor.pipeline.folder import RunFolder
 from compressor.runtime.bundle import Bundle
 from tests.integration.conftest import Run
-from tests.integration.photos import unusable, unusual, write_folder, write_karpathy
+from tests.integration.photos import write_folder, write_karpathy
 from tests.integration.tiny import write_recipe
 
 
@@ -201,42 +201,6 @@ def test_images_without_captions_serve_the_image_side(run: Run, folder: RunFolde
     assert student is not None
     assert np.isfinite(student.rsum)
     assert all(np.isfinite(record["total"]) for record in curve(folder))
-
-
-def test_a_few_bad_images_are_named_and_left_out(run: Run, folder: RunFolder, tmp_path: Path) -> None:
-    bad, odd = list(unusable().items()), list(unusual().items())
-    files = {f"train-{number}.png": content for number, (_, content) in enumerate(bad + odd)}
-    files |= {"test-3.png": b"", "val-2.png": b"not a picture"}
-    write_karpathy(tmp_path / "photos", files=files)
-    data = {"kind": "karpathy", "root": str(tmp_path / "photos"), "max_bad_fraction": 0.2}
-    results = run(data=data)
-    assert results is not None
-    assert results.data["train"] == {"images": 28, "captions": 140, "bad_images": 4}
-    assert results.data["val"]["bad_images"] == 1
-    assert results.data["test"] == {"images": 11, "captions": 55, "bad_images": 1}
-    log = folder.log.read_text()
-    for number, (reason, _) in enumerate(bad):
-        assert f"skipped train-{number}.png: " in log, reason
-    assert "skipped test-3.png: the image is empty (0 bytes)" in log
-
-
-def test_too_many_bad_images_stop_the_run_and_leave_nothing(
-    run: Run, folder: RunFolder, tmp_path: Path
-) -> None:
-    files = {f"train-{number}.png": content for number, content in enumerate(unusable().values())}
-    write_karpathy(tmp_path / "photos", files=files)
-    data = {"kind": "karpathy", "root": str(tmp_path / "photos"), "max_bad_fraction": 0.1}
-    with pytest.raises(DataError) as caught:
-        run(data=data)
-    message = str(caught.value)
-    assert message.startswith("4 of 32 samples are unusable, more than data.max_bad_fraction = 0.1 allows")
-    assert "train-0.png" in message
-    assert "\n" not in message
-    assert folder.record("cache") is None
-    assert not list((folder.cache / "decoded").glob("*/pixels.bin"))
-    data["max_bad_fraction"] = 0.2
-    run(data=data, until="cache")
-    assert folder.record("cache") is not None
 
 
 @pytest.fixture

@@ -116,7 +116,8 @@ def test_the_small_recipe_and_its_relatives_pass(load: Load) -> None:
         (["export.precisions=[]"], "export.precisions: the default precision fp32 is not"),
         (["export.precisions=[int8]", "export.default=int8"], "export.precisions: leaves out fp32"),
         (["export.precisions=[fp32, fp32]"], "export.precisions: names one twice"),
-        (["benchmark.batch_sizes=[1, 0]"], "benchmark.batch_sizes: must be"),
+        (["benchmark.batch_sizes=[1, 0]"], "benchmark.batch_sizes.1: is 0"),
+        (["benchmark.batch_sizes=[]"], "benchmark.batch_sizes: "),
         (["data={kind: huggingface}"], "data: give exactly one of name"),
         (
             ["data={kind: huggingface, name: x, splits: {train: train}}"],
