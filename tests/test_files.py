@@ -94,6 +94,7 @@ def test_nan_is_never_written_or_hashed(tmp_path: Path, value: float) -> None:
         (b"", r"x\.json:1: not valid JSON"),
         (b"\xff\xfe\x00", r"x\.json: not valid JSON: it is not UTF-8"),
         (b"[" * 200_000, "nested too deeply"),
+        (b'{"n": ' + b"9" * 6_000 + b"}", "not usable JSON"),
     ],
 )
 def test_what_is_not_json_is_refused_with_its_place(tmp_path: Path, content: bytes, message: str) -> None:

@@ -139,6 +139,9 @@ def test_a_pickled_numpy_file_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "text_embeds.npy", TEXT)
     with pytest.raises(ModelError, match=r"image_embeds\.npy is not a readable NumPy array"):
         StoredEmbeddings.open(EmbeddingsTeacher(kind="embeddings", path=tmp_path), rows())
+    (tmp_path / "image_embeds.npy").write_bytes(b"PK\x03\x04 a broken archive")
+    with pytest.raises(ModelError, match=r"image_embeds\.npy is not a readable NumPy array"):
+        StoredEmbeddings.open(EmbeddingsTeacher(kind="embeddings", path=tmp_path), rows())
 
 
 @pytest.mark.parametrize(
@@ -210,7 +213,7 @@ def test_a_missing_damaged_or_foreign_file_is_one_sentence(tmp_path: Path) -> No
 
 def test_metadata_that_is_no_list_is_refused(tmp_path: Path) -> None:
     tensors = {"image_embeds": torch.from_numpy(IMAGE), "text_embeds": torch.from_numpy(TEXT)}
-    for value in ("{not json", '{"a": 1}', "[[1]]"):
+    for value in ("{not json", '{"a": 1}', "[[1]]", "[" * 200_000, "[" + "9" * 6_000 + "]"):
         save_file(tensors, tmp_path / "e.safetensors", {"image_ids": value})
         with pytest.raises(CompressorError, match="metadata image_ids"):
             StoredEmbeddings.open(
