@@ -99,6 +99,8 @@ def _run(session: Session) -> None:
                 raise KeyboardInterrupt
             if last:
                 break
+        if interrupted.is_set():  # during the last step's validation or checkpoint
+            raise KeyboardInterrupt
 
 
 def _stream(session: Session) -> BatchStream:

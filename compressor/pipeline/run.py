@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from compressor.data import missing_data
@@ -99,8 +102,13 @@ def run(
         return None
     context = open_context(recipe, Path(runs), reporter or QuietReporter(), options.rehearse)
     try:
-        with _named(context, "run"), context.folder.locked(), _logged(context.folder):
-            return _run(context, options)
+        with (
+            _named(context, "run"),
+            context.folder.locked(),
+            _logged(context.folder),
+            _interrupts_remembered() as interrupted,
+        ):
+            return _run(context, options, interrupted)
     finally:
         context.reporter.close()
 
@@ -123,7 +131,31 @@ def _follow(context: Context) -> None:
         stages[name].run(context, key)
 
 
-def _run(context: Context, options: Options) -> Results | None:
+@contextmanager
+def _interrupts_remembered() -> Iterator[threading.Event]:
+    """Note every Ctrl-C inside the block, besides what it does anyway.
+
+    A library that catches everything, and Python itself in a destructor, swallow the KeyboardInterrupt that
+    falls into them; whoever holds the event can raise it again where nothing is lost.
+    """
+    pressed = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield pressed
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(context: Context, options: Options, interrupted: threading.Event) -> Results | None:
     _require_resources(context)
     _require_rows(context, options)
     total = len(STAGES)
@@ -142,6 +174,8 @@ def _run(context: Context, options: Options) -> Results | None:
             if stage.name in team.TOGETHER:
                 team.call_to(stage.name, key)
             _run_stage(context, stage, key, number, total)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         if stage.name == options.until:
             if stage.name in team.TOGETHER:
                 team.send_home()

@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -136,13 +135,8 @@ def test_ctrl_c_while_libraries_load_is_the_same(write: Callable[[str], RunFolde
     while not folder.log.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=3)
-    except subprocess.TimeoutExpired:
-        # Python drops a Ctrl-C that falls into a destructor; a user presses it again.
-        process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    process.send_signal(signal.SIGINT)  # swallowed by a library, it still ends the run after the stage
+    _, err = process.communicate(timeout=120)
     # Where Ctrl-C falls into code made by `exec`, Python ends itself with the signal: 130 to a shell as well.
     assert process.returncode in (130, -signal.SIGINT), err
     assert err == "interrupted; what was finished is kept and the same command continues\n"

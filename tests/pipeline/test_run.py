@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,25 @@ def test_what_was_finished_before_a_failure_is_kept(
     assert told.closed == 1
     assert chain.started() == ["teacher", "cache"]
     chain.failing.clear()
+    run(recipe, tmp_path)
+    assert chain.started() == ["distill", "export", "report"]
+
+
+def test_a_ctrl_c_that_a_library_swallows_ends_the_run_after_its_stage(
+    chain: Chain, recipe: Recipe, tmp_path: Path
+) -> None:
+    def swallow(_: Context, name: str, key: str) -> None:
+        if name == "cache":
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+    chain.before = swallow
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path)
+    assert chain.started() == ["teacher", "cache"]
+    assert signal.getsignal(signal.SIGINT) is handler
+    chain.before = lambda context, name, key: None
     run(recipe, tmp_path)
     assert chain.started() == ["distill", "export", "report"]
 
