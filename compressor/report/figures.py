@@ -147,17 +147,18 @@ def _bubble(mark: _Mark, x: Scale, y: Scale, largest: int) -> str:
 
 
 def _labels(marks: Sequence[_Mark], x: Scale, y: Scale, largest: int) -> str:
-    """Names beside the bubbles, pushed apart where they would cover each other."""
+    """Names beside the bubbles and their whiskers, pushed apart where they would cover each other."""
     parts = []
     lowest = -math.inf
     for mark in sorted(marks, key=lambda mark: -mark.rsum):
         at, up = x(mark.latency), max(y(mark.rsum), lowest + 16)
         lowest = up
-        shift, anchor = _radius(mark, largest) + 7, "start"
-        if at + shift + 55 > WIDTH:
-            shift, anchor = -shift, "end"
-        place = f'x="{at + shift:.1f}" y="{up + 4:.1f}" text-anchor="{anchor}"'
-        parts.append(f'<text class="label" {place}>{mark.name}</text>')
+        radius, whiskers = _radius(mark, largest), [x(edge) for edge in _edges(mark.latency_interval)]
+        place, anchor = max([at + radius, *whiskers]) + 7, "start"
+        if place + 55 > WIDTH:
+            place, anchor = min([at - radius, *whiskers]) - 7, "end"
+        where = f'x="{place:.1f}" y="{up + 4:.1f}" text-anchor="{anchor}"'
+        parts.append(f'<text class="label" {where}>{mark.name}</text>')
     return "".join(parts)
 
 
