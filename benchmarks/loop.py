@@ -10,8 +10,8 @@ metrics; - bare: one forward and backward pass over a fixed, normalised batch, n
 the same pass through the recipe's losses with a full queue, because their matrix products are part
   of what the recipe asks for and not of what the loop costs.
 
-Batches are made in the loop's own thread (`workers: 0`), which is the worst case: with a free core a
-background thread hides that work. A round's figure is the median step.
+Batches are made as the recipe says, by default in a background thread; `--workers 0` makes them in the loop's
+own, which is the worst case. A round's figure is the median step.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ VIEWS = 2
 class Bench:
     """A student, its data and its signals in a temporary folder."""
 
-    def __init__(self, recipe: Recipe, folder: Path, batch: int | None, images: int, steps: int) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: Path, batch: int | None, images: int, steps: int, workers: int | None
+    ) -> None:
         size = recipe.student.image.input.size
         pairs = ScenesPairs(ScenesData(kind="scenes", image_size=size, train=images), "train")
         captions = (caption for row in pairs.rows for caption in row.captions)
@@ -72,7 +74,7 @@ class Bench:
                 "epochs": None,
                 "augmentation": augmentation,
                 "trackers": (),
-                "workers": 0,
+                "workers": recipe.distill.workers if workers is None else workers,
             }
             | {"precision": "no", "micro_batch_size": None, "batch_size": batch or recipe.distill.batch_size}
         )
@@ -174,6 +176,9 @@ def main(
     steps: Annotated[int, typer.Option(help="Timed steps of each kind in a round.")] = 20,
     rounds: Annotated[int, typer.Option(help="Rounds.")] = 3,
     images: Annotated[int, typer.Option(help="Training scenes; at least one batch.")] = 1024,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that prepare batches; default: the recipe's.")
+    ] = None,
 ) -> None:
     """Measure and print a table; the last line has the median ratios."""
     console = Console()
@@ -182,7 +187,7 @@ def main(
     )
     ratios: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as temporary:
-        bench = Bench(load_recipe(recipe).recipe, Path(temporary), batch, images, steps)
+        bench = Bench(load_recipe(recipe).recipe, Path(temporary), batch, images, steps, workers)
         for number in range(rounds):
             loop, bare, losses = bench.round()
             ratios.append((loop / bare, loop / losses))
