@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,11 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def _hear_ctrl_c() -> None:
+    """A shell starts its background jobs deaf to Ctrl-C, and so all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def program(*arguments: str | Path, cwd: Path, **options: Any) -> subprocess.Popen[str]:
     """`compressor` as a process of its own."""
     return subprocess.Popen(
@@ -43,6 +49,7 @@ def program(*arguments: str | Path, cwd: Path, **options: Any) -> subprocess.Pop
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_hear_ctrl_c,
         **options,
     )
 

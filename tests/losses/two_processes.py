@@ -148,7 +148,9 @@ def main(folder: Path, rank: int, world: int) -> None:
         save_file(train(rank, world, with_teacher), folder / f"{with_teacher}.{rank}.safetensors")
     words = {"refusal": refusal_of_uneven_batches(rank), "weights": weights_of_unequal_losses(rank)}
     (folder / f"words.{rank}.json").write_text(json.dumps(words), encoding="utf-8")
-    dist.destroy_process_group()
+    dist.barrier()
+    sys.stderr.flush()
+    os._exit(0)  # all is written; gloo's threads may end an orderly teardown with std::terminate
 
 
 if __name__ == "__main__":
