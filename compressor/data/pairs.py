@@ -25,8 +25,9 @@ class Row:
 class PairSet(Protocol):
     """The rows of one split and their images, in a stable order.
 
-    `fingerprint` identifies the annotations (ids, captions, order) and where the images come from; it does
-    not read the pixels. `image(i)` decodes row i to RGB and raises `BadImageError` where it cannot.
+    `fingerprint` identifies the annotations (ids, captions, order) and where the images come from, files with
+    their sizes; it does not read the pixels. `image(i)` decodes row i to RGB and raises `BadImageError` where
+    it cannot.
     """
 
     split: str

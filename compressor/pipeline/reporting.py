@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from compressor.data.files import path_inside
+from compressor.distill.curves import read_curves
 from compressor.errors import DataError, MissingResourceError
 from compressor.pipeline.folder import RunFolder
 from compressor.report.results import Results
@@ -38,10 +38,8 @@ def _curve(root: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(name, str):
         return []
     file = path_inside(root, name, f"{root}: the curve of a training")
-    if not file.is_file():
-        return []
     try:
-        steps = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        steps = read_curves(file)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is damaged: {error}; run the recipe again with --from distill") from error
     if not all(isinstance(step, dict) for step in steps):
