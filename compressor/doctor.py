@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compressor.benchmark.device import device_fingerprint
+from compressor.evaluate.java import MIN_JAVA
 
 State = Literal["ok", "missing", "warning"]
 
 MIN_MEMORY_GIB = 4
 MIN_DISK_GIB = 10
-MIN_JAVA = 17
 
 _UNKNOWN = "unknown version"
 _TRAIN = "pip install 'compressor[train]'"

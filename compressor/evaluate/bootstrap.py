@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.errors import DataError
+from compressor.evaluate.resampling import resampled_interval
 from compressor.report.results import Interval, Retention
 
 if TYPE_CHECKING:
     from compressor.evaluate.retrieval import Ranks
 
 Floats = npt.NDArray[np.float64]
-_AT_ONCE = 64
 
 
 def rsum_interval(ranks: Ranks, resamples: int = 1000, seed: int = 0) -> Interval | None:
@@ -82,21 +82,18 @@ def _interval(
         return None
     for other in models[1:]:
         _check_same_pairs(models[0], other)
-    hits = [_hits_per_image(ranks) for ranks in models]
-    captions = np.bincount(models[0].text_to_image, minlength=models[0].images)[models[0].queries].astype(
-        np.float64
-    )
-    generator = np.random.default_rng(seed)
-    values = []
-    for start in range(0, resamples, _AT_ONCE):
-        drawn = _draw(generator, min(_AT_ONCE, resamples - start), len(captions))
-        total = drawn @ captions
-        values.append(figure([_resampled_rsum(drawn, total, hit) for hit in hits]))
-    sample = np.concatenate(values)
-    if not np.isfinite(sample).all():
-        return None
-    low, high = np.percentile(sample, [2.5, 97.5])
-    return Interval(low=float(low), high=float(high))
+    first = models[0]
+    captions = np.bincount(first.text_to_image, minlength=first.images)[first.queries].astype(np.float64)
+    columns = [np.ones_like(captions), captions]
+    for ranks in models:
+        columns += _hits_per_image(ranks)
+
+    def figure_of_sums(sums: Floats) -> Floats:
+        images, texts, *hits = sums.T
+        rsums = [100.0 * (hits[i] / images + hits[i + 1] / texts) for i in range(0, len(hits), 2)]
+        return figure(rsums)
+
+    return resampled_interval(np.stack(columns, axis=1), figure_of_sums, resamples, seed)
 
 
 def _check_same_pairs(first: Ranks, second: Ranks) -> None:
@@ -111,16 +108,3 @@ def _hits_per_image(ranks: Ranks) -> tuple[Floats, Floats]:
     (Q,)."""
     text = np.bincount(ranks.text_to_image, weights=ranks.text_hits, minlength=ranks.images)[ranks.queries]
     return ranks.image_hits.astype(np.float64), text.astype(np.float64)
-
-
-def _draw(generator: np.random.Generator, resamples: int, units: int) -> Floats:
-    """How often each unit was drawn, with replacement: (resamples, units)."""
-    picks = generator.integers(0, units, size=(resamples, units)) + units * np.arange(resamples)[:, None]
-    return (
-        np.bincount(picks.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
-    )
-
-
-def _resampled_rsum(drawn: Floats, captions: Floats, hits: tuple[Floats, Floats]) -> Floats:
-    image, text = hits
-    return 100.0 * ((drawn @ image) / drawn.shape[1] + (drawn @ text) / captions)
