@@ -85,6 +85,11 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def same_tokens(self) -> bool:
+        """True when the teacher reads every caption as the very tokens that the student reads."""
+        return self._teacher_tokens is not None and np.array_equal(self._tokens, self._teacher_tokens)
+
     def digest(self, i: int) -> str:
         """Content key of row i's decoded pixels."""
         return self.decoded.digest(i)

@@ -24,7 +24,7 @@ class TrainingState:
     """Everything a training needs to go on: tensors by group, and facts that JSON holds.
 
     A group without tensors is left out of the checkpoint. Groups are `model`, `optimizer`, `losses` and,
-    where used, `average`. `best` is {"step", "metric"} or empty.
+    where used, `average` and `alignment`. `best` is {"step", "metric"} or empty.
     """
 
     step: int

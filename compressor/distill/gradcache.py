@@ -2,53 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from compressor.data.loader import normalize_pixels
+from compressor.distill.alignment import Alignment, Maps
+from compressor.losses.masked_feature import mask_patches
 from compressor.preprocess.spec import ImageSpec
+from compressor.recipe.losses import MaskedFeatureLoss
 from compressor.students.encoder import Encoder
+
+Outputs = dict[str, Tensor]
+Piece = tuple[Tensor, Tensor, Maps, Tensor | None]
+
+ROWS = ("image", "text", "masked_image")
+"""Outputs with a row for every row of the batch. `alignment` holds means over the batch, each over as many
+things as `alignment_weight` says; `logit_scale` is one number whatever the batch."""
 
 
 class Towers(nn.Module):
     """Both towers behind one `forward`, which is what Accelerate and DistributedDataParallel wrap.
 
-    (B, 3, H, W) uint8 and (B, L) int64 -> image rows (B, D), text rows (B, D), the exponentiated logit scale.
+    It takes (B, 3, H, W) uint8 and (B, L) int64; to compare attention also the teacher's maps and (B,) bool,
+    true for rows with a caption. It gives `image` and `text` rows (B, D) and the exponentiated `logit_scale`;
+    with `masking` also `masked_image`, rows (B, D) of the images with patches masked; with `alignment` the
+    means (T,) of that name: how far each pair of layers is apart.
     Convolutions run with their channels last in memory, which is how CPUs and tensor cores are fast at them.
     """
 
-    def __init__(self, encoder: Encoder, spec: ImageSpec) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        spec: ImageSpec,
+        masking: MaskedFeatureLoss | None = None,
+        alignment: Alignment | None = None,
+    ) -> None:
         super().__init__()
         assert isinstance(encoder, nn.Module)
         self.encoder = encoder.to(memory_format=torch.channels_last)
+        self.masking = masking
+        self.alignment = alignment
         self._spec = spec
 
-    def forward(self, pixels: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self,
+        pixels: Tensor,
+        input_ids: Tensor,
+        teacher_maps: Maps | None = None,
+        has_caption: Tensor | None = None,
+    ) -> Outputs:
         encoder = self.encoder
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        image = encoder.encode_image(normalize_pixels(pixels, self._spec))
-        return image, encoder.encode_text(input_ids), encoder.logit_scale
+        normalized = normalize_pixels(pixels, self._spec)
+        outputs: Outputs = {}
+        if self.masking is not None:  # first, so that the attention maps left behind are of whole pictures
+            # The default generator: both passes of a piece start it from the same seed.
+            patch, fraction = self.masking.patch, self.masking.fraction
+            masked, _ = mask_patches(normalized, patch, fraction, torch.default_generator)
+            outputs["masked_image"] = encoder.encode_image(masked)
+        outputs["image"] = encoder.encode_image(normalized)
+        outputs["text"] = encoder.encode_text(input_ids)
+        outputs["logit_scale"] = encoder.logit_scale
+        if self.alignment is not None:
+            terms, weights = self.alignment(teacher_maps or {}, input_ids, has_caption)
+            outputs |= {"alignment": terms, "alignment_weight": weights}
+        return outputs
 
 
 @dataclass
 class Embedded:
-    """Embeddings of one process's batch as leaves.
+    """What one process's batch became, as leaves: `Towers` says what stands under which name.
 
     The loss gives them gradients, `backward` passes those on.
     """
 
-    image: Tensor
-    text: Tensor
-    logit_scale: Tensor
-    _backward: Callable[[Embedded], None]
+    leaves: Outputs
+    alignment_weight: Tensor | None
+    _backward: Callable[[Outputs], None]
+
+    @property
+    def image(self) -> Tensor:
+        return self.leaves["image"]
+
+    @property
+    def text(self) -> Tensor:
+        return self.leaves["text"]
+
+    @property
+    def logit_scale(self) -> Tensor:
+        return self.leaves["logit_scale"]
+
+    @property
+    def masked_image(self) -> Tensor | None:
+        return self.leaves.get("masked_image")
+
+    @property
+    def alignment(self) -> Tensor | None:
+        return self.leaves.get("alignment")
 
     def backward(self) -> None:
         """Send the gradients of the leaves into the towers' parameters."""
-        self._backward(self)
+        self._backward({name: _gradient(leaf) for name, leaf in self.leaves.items()})
 
 
 @dataclass(frozen=True)
@@ -68,45 +126,85 @@ class MicroBatches:
     seed_piece: Callable[[int], None]
     no_sync: Callable[[], AbstractContextManager[None]] = nullcontext
 
-    def embed(self, pixels: Tensor, input_ids: Tensor) -> Embedded:
-        """(B, 3, H, W) uint8 and (B, L) int64 -> leaves that require gradients."""
+    def embed(
+        self,
+        pixels: Tensor,
+        input_ids: Tensor,
+        teacher_maps: Maps | None = None,
+        has_caption: Tensor | None = None,
+    ) -> Embedded:
+        """The inputs of `Towers`, B rows each -> leaves that require gradients."""
+        maps = teacher_maps or {}
         if len(pixels) <= self.size:
-            return self._in_one_pass(pixels, input_ids)
-        pieces = list(zip(pixels.split(self.size), input_ids.split(self.size), strict=True))
+            outputs = self._forward(0, (pixels, input_ids, maps, has_caption))
+            return _embedded(outputs, lambda gradients: _backward(outputs, gradients))
+        slices = [slice(start, start + self.size) for start in range(0, len(pixels), self.size)]
+        pieces = [
+            (
+                pixels[rows],
+                input_ids[rows],
+                _rows_of(maps, rows),
+                None if has_caption is None else has_caption[rows],
+            )
+            for rows in slices
+        ]
         with torch.no_grad():
-            rows = [self._forward(number, piece) for number, piece in enumerate(pieces)]
+            parts = [self._forward(number, piece) for number, piece in enumerate(pieces)]
+        joined = _joined(parts)
 
-        def backward(leaves: Embedded) -> None:
-            image, text = _gradient(leaves.image).split(self.size), _gradient(leaves.text).split(self.size)
-            for number, piece in enumerate(pieces):
+        def backward(gradients: Outputs) -> None:
+            for number, (rows, piece) in enumerate(zip(slices, pieces, strict=True)):
                 last = number == len(pieces) - 1
+                wanted = {name: gradients[name][rows] for name in ROWS if name in gradients}
+                if "alignment" in gradients:
+                    wanted["alignment"] = gradients["alignment"] * _share(parts[number], joined)
+                if last:  # the scale is one for the whole batch, not one a piece
+                    wanted["logit_scale"] = gradients["logit_scale"]
                 with nullcontext() if last else self.no_sync():
-                    outputs = self._forward(number, piece)
-                    gradients = (image[number], text[number], _gradient(leaves.logit_scale))
-                    held = 3 if last else 2  # the scale is one for the whole batch, not one a piece
-                    torch.autograd.backward(outputs[:held], gradients[:held])
+                    _backward(self._forward(number, piece), wanted)
 
-        image, text, scales = zip(*rows, strict=True)
-        return _leaves(torch.cat(image), torch.cat(text), scales[-1], backward)
+        return _embedded(joined, backward)
 
-    def _in_one_pass(self, pixels: Tensor, input_ids: Tensor) -> Embedded:
-        outputs = self._forward(0, (pixels, input_ids))
-
-        def backward(leaves: Embedded) -> None:
-            gradients = [_gradient(leaf) for leaf in (leaves.image, leaves.text, leaves.logit_scale)]
-            torch.autograd.backward(outputs, gradients)
-
-        return _leaves(*outputs, backward)
-
-    def _forward(self, number: int, piece: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _forward(self, number: int, piece: Piece) -> Outputs:
         self.seed_piece(number)
-        outputs: tuple[Tensor, Tensor, Tensor] = self.towers(*piece)
+        outputs: Outputs = self.towers(*piece)
         return outputs
 
 
-def _leaves(image: Tensor, text: Tensor, scale: Tensor, backward: Callable[[Embedded], None]) -> Embedded:
-    image, text, scale = (x.detach().float().requires_grad_() for x in (image, text, scale))
-    return Embedded(image, text, scale, backward)
+def _rows_of(maps: Maps, rows: slice) -> Maps:
+    return {name: replace(found, weights=found.weights[rows]) for name, found in maps.items()}
+
+
+def _joined(parts: Sequence[Outputs]) -> Outputs:
+    """What one pass over all rows would have given."""
+    joined = {"logit_scale": parts[-1]["logit_scale"]}
+    for name in parts[0]:
+        if name in ROWS:
+            joined[name] = torch.cat([part[name] for part in parts])
+    if "alignment" in parts[0]:
+        joined["alignment_weight"] = torch.stack([part["alignment_weight"] for part in parts]).sum(dim=0)
+        shares = [part["alignment"] * _share(part, joined) for part in parts]
+        joined["alignment"] = torch.stack(shares).sum(dim=0)
+    return joined
+
+
+def _share(part: Outputs, whole: Outputs) -> Tensor:
+    """How much of the whole's means a part contributes."""
+    return part["alignment_weight"] / whole["alignment_weight"].clamp(min=1)
+
+
+def _embedded(outputs: Outputs, backward: Callable[[Outputs], None]) -> Embedded:
+    leaves = {
+        name: output.detach().float().requires_grad_()
+        for name, output in outputs.items()
+        if name != "alignment_weight"
+    }
+    return Embedded(leaves, outputs.get("alignment_weight"), backward)
+
+
+def _backward(outputs: Outputs, gradients: Outputs) -> None:
+    """Send the gradients of the outputs named into the graph."""
+    torch.autograd.backward([outputs[name] for name in gradients], list(gradients.values()))
 
 
 def _gradient(leaf: Tensor) -> Tensor:

@@ -5,31 +5,51 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from compressor.data.loader import Batch
 from compressor.distill.checkpoint import Checkpoints
 from compressor.distill.gradcache import Embedded
-from compressor.distill.signals import Signals
+from compressor.distill.signals import TeacherRows
 from compressor.errors import DivergedError
 from compressor.losses.batch import EmbeddingBatch
 from compressor.losses.distributed import gather_batch
 
 
-def joined_batch(student: Embedded, batch: Batch, signals: Signals | None) -> EmbeddingBatch:
+def joined_batch(student: Embedded, batch: Batch, teacher: TeacherRows | None) -> EmbeddingBatch:
     """The embeddings of all processes' rows; gradients flow back into this process's."""
     device = student.image.device
-    teacher_image, teacher_text = signals.for_batch(batch) if signals is not None else (None, None)
     local = EmbeddingBatch(
         student_image=student.image,
         student_text=student.text,
-        teacher_image=teacher_image,
-        teacher_text=teacher_text,
+        teacher_image=None if teacher is None else teacher.image,
+        teacher_text=None if teacher is None else teacher.text,
         sample=batch.index.to(device, non_blocking=True),
         has_text=batch.has_caption.to(device, non_blocking=True),
         logit_scale=student.logit_scale,
+        student_masked_image=student.masked_image,
+        teacher_global=None if teacher is None else teacher.representation,
     )
     return gather_batch(local)
+
+
+def alignment_of_all(student: Embedded) -> Tensor | None:
+    """How far the attention maps of all processes' rows are from the teacher's: the sum of the terms.
+
+    Its gradient is this process's part times the number of processes: DistributedDataParallel takes the mean.
+    None where no loss compares attention maps.
+    """
+    terms, weight = student.alignment, student.alignment_weight
+    if terms is None or weight is None:
+        return None
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return terms.sum()
+    whole = torch.stack([terms.detach() * weight, weight])
+    dist.all_reduce(whole)
+    total = whole[1].clamp(min=1)
+    own = terms * (dist.get_world_size() * weight / total)
+    return (own + (whole[0] / total - own.detach())).sum()
 
 
 def read_values(

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 
+from compressor.distill.alignment import Alignment
 from compressor.distill.checkpoint import Checkpoints, TrainingState, step_name
 from compressor.distill.engine import hold_or_refuse_batchnorm
 from compressor.distill.gradcache import MicroBatches, Towers
@@ -32,6 +33,7 @@ from compressor.errors import ModelError, RecipeError
 from compressor.files import atomic_folder
 from compressor.losses.balancer import Balancer, build_balancer
 from compressor.losses.build import LossSet, build_losses
+from compressor.recipe.losses import AMADLoss, MaskedFeatureLoss
 from compressor.students.checkpoint import WEIGHTS_FILE, save_checkpoint
 from compressor.students.weights import load_weights, read_weights, save_weights
 
@@ -46,6 +48,7 @@ class Session:
     job: TrainingJob
     accelerator: Accelerator
     encoder: nn.Module
+    alignment: Alignment | None
     towers: nn.Module
     losses: LossSet
     balancer: Balancer
@@ -72,8 +75,14 @@ class Session:
         losses = build_losses(
             job.losses, encoder.embed_dim, None if job.signals is None else job.signals.dim, job.seed
         ).to(accelerator.device)
-        towers = accelerator.prepare_model(Towers(encoder, job.model.preprocessor.image))
-        parameters = trainable_parameters(encoder=encoder, losses=losses)
+        alignment = _alignment(job)
+        towers = accelerator.prepare_model(
+            Towers(encoder, job.model.preprocessor.image, _of_kind(job, MaskedFeatureLoss), alignment)
+        )
+        learned: dict[str, nn.Module] = {"encoder": encoder, "losses": losses}
+        if alignment is not None:
+            learned["alignment"] = alignment
+        parameters = trainable_parameters(**learned)
         if not parameters:
             raise ModelError(
                 f"the model '{job.model.name}' has no weights that learn: all of them are frozen"
@@ -83,6 +92,7 @@ class Session:
             job=job,
             accelerator=accelerator,
             encoder=encoder,
+            alignment=alignment,
             towers=towers,
             losses=losses,
             balancer=build_balancer(job.balancer),
@@ -144,6 +154,8 @@ class Session:
         }
         if self.average is not None:
             tensors["average"] = self.average.tensors()
+        if self.alignment is not None:
+            tensors["alignment"] = self.alignment.state_dict()
         scaler = self.accelerator.scaler
         state = TrainingState(
             step=self.step,
@@ -172,6 +184,11 @@ class Session:
     def best_folder(self) -> Path:
         return self.job.folder / "best" / step_name(self.best["step"])
 
+    def detach(self) -> None:
+        """Take off what watched the student; its encoder is then as it was given."""
+        if self.alignment is not None:
+            self.alignment.detach()
+
     def load_best(self) -> None:
         """Leave the best weights in the encoder, in evaluation mode."""
         self.best = self.checkpoints.best_at(self.step)  # only the main process saw the validations
@@ -185,6 +202,8 @@ class Session:
             return
         self.encoder.load_state_dict(state.tensors["model"])
         self.losses.load_state_dict(state.tensors.get("losses", {}))
+        if self.alignment is not None:
+            self.alignment.load_state_dict(state.tensors.get("alignment", {}))
         load_optimizer_tensors(self.optimizer.optimizer, self.parameters, state.tensors.get("optimizer", {}))
         self.balancer.load_state_dict(state.balancer)
         if self.average is not None:
@@ -200,3 +219,16 @@ class Session:
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name not in wanted and not path.name.startswith("."):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _alignment(job: TrainingJob) -> Alignment | None:
+    """What compares attention maps, where a loss asks for it."""
+    config = _of_kind(job, AMADLoss)
+    return None if config is None else Alignment(config, job.model)
+
+
+Config = TypeVar("Config")
+
+
+def _of_kind(job: TrainingJob, kind: type[Config]) -> Config | None:
+    return next((loss for loss in job.losses if isinstance(loss, kind)), None)

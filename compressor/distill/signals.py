@@ -5,7 +5,10 @@ Read from a store, computed live, or given as embeddings.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
@@ -13,14 +16,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from compressor.capture import AttentionMap, Side
 from compressor.data.loader import Batch, TrainingSet
+from compressor.distill.alignment import Maps, WatchedLayers
 from compressor.distill.store import TeacherStore
 from compressor.distill.teacher_forward import FrozenTeacher, Precision
 from compressor.errors import ModelError
+from compressor.recipe.losses import AMADLoss
 from compressor.students.encoder import Model
 
 if TYPE_CHECKING:
     from compressor.teachers.embeddings import StoredEmbeddings
+
+
+@dataclass(frozen=True)
+class TeacherRows:
+    """What a teacher says about the B rows of a batch, on the device that was asked for.
+
+    Attributes:
+        image: (B, D) unit rows, fp32; None for a unimodal teacher.
+        text: (B, D) unit rows, fp32, zeros for a row without a caption; None for a unimodal teacher.
+        representation: (B, E), what a unimodal teacher says of the pair, of any length.
+        attention: maps of the layers that a live teacher was asked for, by where they are.
+    """
+
+    image: Tensor | None
+    text: Tensor | None
+    representation: Tensor | None = None
+    attention: Maps = field(default_factory=dict)
 
 
 class Signals(Protocol):
@@ -37,13 +60,20 @@ class Signals(Protocol):
         """Make ready for these augmentation views; raises one sentence when one cannot be served."""
         ...
 
-    def for_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(B, D) image and text rows, L2-normalised fp32; zeros for the text of a row without a caption."""
+    def for_batch(self, batch: Batch) -> TeacherRows:
+        """The teacher's side of these rows."""
+        ...
+
+    def close(self) -> None:
+        """Leave the teacher as it was."""
         ...
 
 
 class LiveSignals:
-    """Runs the teacher on every batch, on its own pixels and tokens of the same view and caption."""
+    """Runs the teacher on every batch, on its own pixels and tokens of the same view and caption.
+
+    With `amad` it also hands over the attention maps of the layers that the loss names.
+    """
 
     def __init__(
         self,
@@ -52,8 +82,13 @@ class LiveSignals:
         device: torch.device | None = None,
         batch_size: int | None = None,
         precision: Precision = "no",
+        amad: AMADLoss | None = None,
     ) -> None:
-        """Raises `ModelError` when the training set does not prepare inputs for this teacher."""
+        """Raises `ModelError`.
+
+        When the training set does not prepare inputs for this teacher; with `amad` on texts also when these
+        are not the student's tokens, and for layers that the teacher does not have.
+        """
         prepared_for = training_set.teacher
         if prepared_for is None or prepared_for.fingerprint != teacher.preprocessor.fingerprint:
             raise ModelError(
@@ -61,7 +96,13 @@ class LiveSignals:
             )
         self.dim = int(teacher.encoder.embed_dim)
         self.fingerprint = teacher.fingerprint
+        if amad is not None and amad.text is not None and not training_set.same_tokens:
+            raise ModelError(
+                "amad compares texts token by token, and the student's tokens are not the teacher's: give "
+                "the student the teacher's tokenizer and context_length, or set amad's text: null"
+            )
         self._options = (teacher, batch_size, precision)
+        self._layers = None if amad is None else WatchedLayers(teacher.encoder, amad, of_teacher=True)
         self._teacher = self._on(device or torch.device("cpu"))
 
     def _on(self, device: torch.device) -> FrozenTeacher:
@@ -75,13 +116,43 @@ class LiveSignals:
     def prepare(self, views: Sequence[int]) -> None:
         """Nothing to do: any view can be computed."""
 
-    def for_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def for_batch(self, batch: Batch) -> TeacherRows:
         if batch.teacher_pixels is None or batch.teacher_input_ids is None:
             raise ModelError("the batch carries no inputs for the live teacher")
-        image = self._teacher.images(batch.teacher_pixels)
-        text = self._teacher.texts(batch.teacher_input_ids)
+        maps: dict[str, list[AttentionMap]] = defaultdict(list)
+        image = self._teacher.images(batch.teacher_pixels, partial(self._collect, "image", maps))
+        text = self._teacher.texts(batch.teacher_input_ids, partial(self._collect, "text", maps))
         has_caption = batch.has_caption.to(text.device)
-        return F.normalize(image, dim=1), F.normalize(text, dim=1) * has_caption[:, None]
+        return TeacherRows(
+            F.normalize(image, dim=1),
+            F.normalize(text, dim=1) * has_caption[:, None],
+            attention={name: _joined(pieces) for name, pieces in maps.items()},
+        )
+
+    def close(self) -> None:
+        """Stop watching the teacher's attention; no map comes back from now on."""
+        if self._layers is not None:
+            self._layers.detach()
+            self._layers = None
+
+    def _collect(self, side: Side, maps: dict[str, list[AttentionMap]]) -> None:
+        """Take what one piece of a pass left."""
+        if self._layers is not None:
+            for name, found in self._layers.take(side).items():
+                maps[name].append(found)
+
+
+def _joined(pieces: Sequence[AttentionMap]) -> AttentionMap:
+    """The maps of all rows; a copy, because what was made in inference mode must not enter a graph.
+
+    A piece of short texts may have been trimmed to fewer tokens: nobody attends to the others.
+    """
+    widest = max(piece.weights.shape[-1] for piece in pieces)
+    weights = []
+    for piece in pieces:
+        missing = widest - piece.weights.shape[-1]
+        weights.append(F.pad(piece.weights, (0, missing, 0, missing)) if missing else piece.weights)
+    return replace(pieces[0], weights=torch.cat(weights))
 
 
 class StoredSignals:
@@ -111,14 +182,17 @@ class StoredSignals:
             self._images[view] = self._store.image_numbers(self._training_set, view)
         return self._images[view]
 
-    def for_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def for_batch(self, batch: Batch) -> TeacherRows:
         index = batch.index.numpy()
         captioned = batch.has_caption.numpy()
         image = self._store.images(self._numbers_of(batch.view)[index])
         text = np.zeros((len(index), self.dim), np.float16)
         which = self._first_caption[index[captioned]] + batch.caption.numpy()[captioned]
         text[captioned] = self._store.texts(self._texts[which])
-        return self._unit(image), self._unit(text)
+        return TeacherRows(self._unit(image), self._unit(text))
+
+    def close(self) -> None:
+        """Nothing was changed."""
 
     def _unit(self, rows: np.ndarray) -> Tensor:
         return F.normalize(torch.from_numpy(rows).to(self._device).float(), dim=1)
@@ -141,7 +215,7 @@ class EmbeddingSignals:
     def prepare(self, views: Sequence[int]) -> None:
         """Nothing to do: the recipe allows only views under which the embeddings stay true."""
 
-    def for_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def for_batch(self, batch: Batch) -> TeacherRows:
         rows = [self._rows[i] for i in batch.index.tolist()]
         image = torch.as_tensor(self._embeddings.image([row.id for row in rows]))
         text = torch.zeros(len(rows), self.dim)
@@ -152,7 +226,10 @@ class EmbeddingSignals:
                 for i, c in zip(captioned.tolist(), batch.caption[captioned].tolist(), strict=True)
             ]
             text[captioned] = torch.as_tensor(self._embeddings.text(ids))
-        return self._unit(image), self._unit(text)
+        return TeacherRows(self._unit(image), self._unit(text))
+
+    def close(self) -> None:
+        """Nothing was changed."""
 
     def _unit(self, rows: Tensor) -> Tensor:
         return F.normalize(rows.to(self._device).float(), dim=1)

@@ -34,22 +34,30 @@ class FrozenTeacher:
         self._encoder = model.encoder.eval().to(device)  # type: ignore[attr-defined]
         self.dim = int(model.encoder.embed_dim)
 
-    def images(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) uint8 in the teacher's geometry -> (B, D)."""
-        return self._in_pieces(pixels, self._encode_pixels, "image")
+    def images(self, pixels: Tensor, after_piece: Callable[[], None] | None = None) -> Tensor:
+        """(B, 3, H, W) uint8 in the teacher's geometry -> (B, D); `after_piece` is called after each pass."""
+        return self._in_pieces(pixels, self._encode_pixels, "image", after_piece)
 
-    def texts(self, input_ids: Tensor) -> Tensor:
-        """(B, L) int64 of the teacher's own tokeniser -> (B, D)."""
-        return self._in_pieces(input_ids, self._encoder.encode_text, "text")
+    def texts(self, input_ids: Tensor, after_piece: Callable[[], None] | None = None) -> Tensor:
+        """(B, L) int64 of the teacher's own tokeniser -> (B, D); `after_piece` likewise."""
+        return self._in_pieces(input_ids, self._encoder.encode_text, "text", after_piece)
 
     def _encode_pixels(self, pixels: Tensor) -> Tensor:
         return self._encoder.encode_image(normalize_pixels(pixels, self.model.preprocessor.image))
 
-    def _in_pieces(self, inputs: Tensor, encode: Callable[[Tensor], Tensor], what: str) -> Tensor:
+    def _in_pieces(
+        self,
+        inputs: Tensor,
+        encode: Callable[[Tensor], Tensor],
+        what: str,
+        after_piece: Callable[[], None] | None,
+    ) -> Tensor:
         pieces = []
         with torch.inference_mode(), self._autocast():
             for piece in inputs.split(self.batch_size or max(1, len(inputs))):
                 pieces.append(encode(piece.to(self.device, non_blocking=True)).float())
+                if after_piece is not None:
+                    after_piece()
             rows = torch.cat(pieces)
             finite = bool(torch.isfinite(rows).all())
         if not finite:

@@ -18,7 +18,7 @@ from compressor.data.loader import Batch, BatchStream
 from compressor.distill.curves import Curves
 from compressor.distill.engine import average_gradients, start_accelerator, total_norm, tracking
 from compressor.distill.job import TrainingJob, TrainingResult
-from compressor.distill.objective import joined_batch, read_values, refuse_divergence
+from compressor.distill.objective import alignment_of_all, joined_batch, read_values, refuse_divergence
 from compressor.distill.optim import set_learning_rate
 from compressor.distill.processes import barrier
 from compressor.distill.progress import ProgressEvent
@@ -52,8 +52,13 @@ def train(job: TrainingJob) -> TrainingResult:
     if job.signals is not None:
         job.signals.to(accelerator.device).prepare(training_views(job.section, len(job.training_set)))
     barrier()
-    if session.step < session.total:
-        _run(session)
+    try:
+        if session.step < session.total:
+            _run(session)
+    finally:
+        session.detach()
+        if job.signals is not None:
+            job.signals.close()
     barrier()
     session.load_best()
     accelerator.free_memory()
@@ -134,12 +139,17 @@ def take_step(session: Session, batch: Batch) -> StepFigures:
     rate = section.optimizer.lr * learning_rate_factor(session.step, session.total, section.warmup)
     set_learning_rate(session.optimizer.optimizer, rate)
 
+    teacher = None if job.signals is None else job.signals.for_batch(batch)
     student = session.micro_batches.embed(
-        batch.pixels.to(device, non_blocking=True), batch.input_ids.to(device, non_blocking=True)
+        batch.pixels.to(device, non_blocking=True),
+        batch.input_ids.to(device, non_blocking=True),
+        None if teacher is None else teacher.attention,
+        batch.has_caption.to(device, non_blocking=True),
     )
-    joined = joined_batch(student, batch, job.signals)
-    losses = session.losses(joined)
-    total, weights = session.balancer.combine(losses)
+    joined = joined_batch(student, batch, teacher)
+    losses = session.losses(joined, alignment_of_all(student))
+    rows = (student.image, student.text, student.masked_image)
+    total, weights = session.balancer.combine(losses, [leaf for leaf in rows if leaf is not None])
     accelerator.backward(total)
     student.backward()
     average_gradients(session.losses)

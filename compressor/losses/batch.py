@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -23,6 +23,10 @@ class EmbeddingBatch:
         sample: int64 (B,), the row of the training set; equal numbers are never each other's negatives.
         has_text: bool (B,), false where the row has no caption.
         logit_scale: scalar, the student's learned scale, already exponentiated.
+        student_masked_image: (B, D) unit rows of the same images with patches masked, None where no loss asks
+            for them.
+        teacher_global: (B, E), a unimodal teacher's representation of each pair, of any length, zeros where
+            it has none; None without such a teacher.
     """
 
     student_image: Tensor
@@ -32,13 +36,15 @@ class EmbeddingBatch:
     sample: Tensor
     has_text: Tensor
     logit_scale: Tensor
+    student_masked_image: Tensor | None = None
+    teacher_global: Tensor | None = None
 
     def __post_init__(self) -> None:
         size = len(self.student_image)
-        for name in ("student_text", "teacher_image", "teacher_text", "sample", "has_text"):
-            value = getattr(self, name)
-            if value is not None and len(value) != size:
-                raise ValueError(f"{name} has {len(value)} rows where student_image has {size}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and field.name != "logit_scale" and len(value) != size:
+                raise ValueError(f"{field.name} has {len(value)} rows where student_image has {size}")
         if (self.teacher_image is None) != (self.teacher_text is None):
             raise ValueError("teacher_image and teacher_text must both be given or both be None")
 
@@ -55,15 +61,29 @@ class EmbeddingBatch:
 
     def captioned(self) -> EmbeddingBatch:
         """The rows that have a caption."""
-        chosen = torch.nonzero(self.has_text).squeeze(1)
-        if len(chosen) == len(self.has_text):
+        return self._only(self.has_text)
+
+    def represented(self) -> EmbeddingBatch:
+        """The rows of which a unimodal teacher has a representation: all but rows of zeros."""
+        return self if self.teacher_global is None else self._only(self.teacher_global.any(dim=1))
+
+    def _only(self, rows: Tensor) -> EmbeddingBatch:
+        """The rows where bool (B,) is true."""
+        chosen = torch.nonzero(rows).squeeze(1)
+        if len(chosen) == len(rows):
             return self
         return replace(
             self,
             student_image=self.student_image[chosen],
             student_text=self.student_text[chosen],
-            teacher_image=None if self.teacher_image is None else self.teacher_image[chosen],
-            teacher_text=None if self.teacher_text is None else self.teacher_text[chosen],
+            teacher_image=_chosen(self.teacher_image, chosen),
+            teacher_text=_chosen(self.teacher_text, chosen),
             sample=self.sample[chosen],
             has_text=self.has_text[chosen],
+            student_masked_image=_chosen(self.student_masked_image, chosen),
+            teacher_global=_chosen(self.teacher_global, chosen),
         )
+
+
+def _chosen(rows: Tensor | None, chosen: Tensor) -> Tensor | None:
+    return None if rows is None else rows[chosen]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,29 +10,24 @@ from torch import Tensor, nn
 
 from compressor.errors import RecipeError
 from compressor.losses.batch import EmbeddingBatch
-from compressor.losses.contrastive import contrastive_over_batch
-from compressor.losses.feature import feature_over_batch
-from compressor.losses.hard_negative import hard_negative_over_batch
+from compressor.losses.ensemble import Member
 from compressor.losses.queue import TeacherQueue
+from compressor.losses.regression import regression_loss
 from compressor.losses.rows import full_precision, unit_rows, without_autocast
-from compressor.losses.similarity import similarity_over_batch
-from compressor.losses.task import task_over_batch
-from compressor.recipe.losses import (
-    ContrastiveLoss,
-    FeatureLoss,
-    HardNegativeLoss,
-    LossConfig,
-    SimilarityLoss,
-    TaskLoss,
-)
+from compressor.losses.terms import IN_TEACHER_WIDTH, Rows, loss_over_batch
+from compressor.recipe.losses import AffinityLoss, AMADLoss, ContrastiveLoss, LossConfig, RegressionLoss
+
+PUBLISHED_ALPHA = {"mse": 0.2, "student_to_teacher": 0.2, "one_to_one": 0.2, "rkd": 0.2}
+"""Factor of `amad` in the paper for the forms on squared errors; the KL forms have 100."""
 
 
 class LossSet(nn.Module):
     """All losses of a recipe over one (global) batch.
 
     A loss with several terms adds them up: `contrastive` v→V, t→T, v→T, t→V as its `pairs` say, `feature` and
-    `similarity` (v, V) and (t, T), `hard_negative` (v, V), (t, T), (v, T), (t, V). `task` is the mean of its
-    two directions, as in CLIP. Rows without a caption count on the image side only.
+    `similarity` and `rkd_distance` (v, V) and (t, T), `hard_negative` (v, V), (t, T), (v, T), (t, V). `task`,
+    `affinity` and `icl` are the mean of their two directions, as in CLIP; `gradient`, `gram` and `regression`
+    as their functions say. Rows without a caption count on the image side only.
 
     **Projection.** Where the widths differ a linear map `project` takes student rows to the teacher's width
     for the losses against the teacher; the task loss and the finished student do not see it. Image and text
@@ -41,80 +36,113 @@ class LossSet(nn.Module):
     for a narrower student and as an orthogonal projection (orthonormal rows) for a wider one. A narrower
     student reaches a subspace of the teacher's space only, so its feature loss has a floor above zero.
 
+    **Unimodal teachers.** Rows of which such a teacher says nothing (a text teacher, no caption) are left out
+    of `regression`, on the image side too.
+
     **Several processes.** Give it the batch of `gather_batch`: every process then computes the same losses
     and the full gradient of `project`, which starts equal everywhere (seeded); wrapping in DDP is not needed
     and does no harm.
     """
 
     def __init__(
-        self, configs: Sequence[LossConfig], student_dim: int, teacher_dim: int | None, seed: int = 0
+        self,
+        configs: Sequence[LossConfig],
+        student_dim: int,
+        teacher_dim: int | None,
+        seed: int = 0,
+        members: Sequence[Member] = (),
     ) -> None:
         super().__init__()
         self.configs = tuple(configs)
+        self.members = tuple(members)
         self.project: nn.Linear | None = None
+        self.regress: nn.Linear | None = None
         self.queue: TeacherQueue | None = None
+        matching = any(isinstance(c, AMADLoss) and c.alpha == "match_initial_scale" for c in self.configs)
+        self.matched_alpha: Tensor | None
+        self.register_buffer("matched_alpha", torch.tensor(torch.nan) if matching else None)
         if teacher_dim is None:
             return
-        if self.needs_teacher and student_dim != teacher_dim:
+        generator = torch.Generator().manual_seed(seed)
+        if student_dim != teacher_dim and any(isinstance(each, IN_TEACHER_WIDTH) for each in self.configs):
             self.project = nn.Linear(student_dim, teacher_dim, bias=False)
-            generator = torch.Generator().manual_seed(seed)
             nn.init.orthogonal_(self.project.weight, generator=generator)
+        if any(isinstance(each, RegressionLoss) for each in self.configs):
+            self.regress = nn.Linear(student_dim, teacher_dim)
+            nn.init.orthogonal_(self.regress.weight, generator=generator)
+            nn.init.zeros_(self.regress.bias)
         size = max((each.queue for each in self.configs if isinstance(each, ContrastiveLoss)), default=0)
         if size:
             self.queue = TeacherQueue(size, teacher_dim)
 
-    @property
-    def needs_teacher(self) -> bool:
-        """True when at least one loss looks at teacher embeddings."""
-        return any("embeddings" in config.requires for config in self.configs)
-
-    def forward(self, batch: EmbeddingBatch) -> dict[str, Tensor]:
+    def forward(self, batch: EmbeddingBatch, alignment: Tensor | None = None) -> dict[str, Tensor]:
         """Every loss under its kind: a scalar times its `weight`, float32 (float64 for float64 embeddings).
 
         Autocast is off inside. Teacher rows are constants here: no gradient flows into them.
 
+        Args:
+            batch: the embeddings of all processes.
+            alignment: what `amad` found between the attention maps, before any factor; a scalar.
+
         Raises:
-            ValueError: if a loss needs the teacher and the batch carries none, or a width is not the expected
-            one.
+            ValueError: if a loss needs the teacher or attention maps and they are not given, or a width is
+            not the expected one.
         """
         with without_autocast(batch.student_image):
-            plain = _full_precision_batch(batch)
-            plain_captioned = plain.captioned()
-            taught, taught_captioned = plain, plain_captioned
-            if self.project is not None:
-                taught = self._in_teacher_width(plain)
-                taught_captioned = taught.captioned()
+            own = Rows(_full_precision_batch(batch))
+            taught = own if self.project is None else Rows(self._in_teacher_width(own.all))
             losses: dict[str, Tensor] = {}
             for config in self.configs:
-                if isinstance(config, TaskLoss):
-                    value = task_over_batch(plain_captioned)
+                if isinstance(config, AMADLoss):
+                    continue
+                if isinstance(config, RegressionLoss):
+                    value = self._regression(config, own.all)
                 else:
-                    value = self._against_teacher(config, taught, taught_captioned)
+                    value = loss_over_batch(config, own, taught, self.queue, self.members)
                 losses[config.kind] = config.weight * value
+            for config in self.configs:
+                if isinstance(config, AMADLoss):
+                    if alignment is None:
+                        raise ValueError("amad needs attention maps, and none were captured")
+                    alpha = self._alpha(config, alignment, losses)
+                    losses[config.kind] = config.weight * alpha * alignment
             return losses
 
-    def _against_teacher(
-        self, config: LossConfig, batch: EmbeddingBatch, captioned: EmbeddingBatch
-    ) -> Tensor:
-        match config:
-            case ContrastiveLoss():
-                return contrastive_over_batch(batch, captioned, config, self.queue)
-            case FeatureLoss():
-                return feature_over_batch(batch, captioned, config.norm)
-            case SimilarityLoss():
-                return similarity_over_batch(batch, captioned)
-            case HardNegativeLoss():
-                return hard_negative_over_batch(captioned, config.margin, config.mining)
-        raise ValueError(f"no implementation for the loss {config.kind!r}")
+    def _alpha(self, config: AMADLoss, alignment: Tensor, others: Mapping[str, Tensor]) -> float | Tensor:
+        """The factor of `amad`; one that matches the scale is found at the first step and then stays."""
+        if isinstance(config.alpha, float):
+            return config.alpha
+        if config.alpha == "published":
+            return PUBLISHED_ALPHA.get(config.variant, 100.0)
+        assert self.matched_alpha is not None
+        if torch.isnan(self.matched_alpha):
+            mean = torch.stack([loss.detach() for loss in others.values()]).mean()
+            self.matched_alpha.copy_(mean / alignment.detach().clamp(min=torch.finfo(torch.float32).tiny))
+        return self.matched_alpha
+
+    def _regression(self, config: RegressionLoss, batch: EmbeddingBatch) -> Tensor:
+        if self.regress is None or batch.teacher_global is None:
+            raise ValueError("regression needs a unimodal teacher's representations, and the batch has none")
+        batch = batch.represented()
+        assert batch.teacher_global is not None
+        return regression_loss(
+            self.regress(batch.student_image),
+            self.regress(batch.student_text),
+            batch.teacher_global,
+            normalize=config.normalize,
+            has_text=batch.has_text,
+        )
 
     def _in_teacher_width(self, batch: EmbeddingBatch) -> EmbeddingBatch:
         if self.project is None:
             return batch
         weight = self.project.weight.to(batch.student_image.dtype)
+        masked = batch.student_masked_image
         return replace(
             batch,
             student_image=unit_rows(batch.student_image @ weight.T),
             student_text=unit_rows(batch.student_text @ weight.T),
+            student_masked_image=None if masked is None else unit_rows(masked @ weight.T),
         )
 
     @torch.no_grad()
@@ -135,9 +163,13 @@ class LossSet(nn.Module):
 
 
 def _full_precision_batch(batch: EmbeddingBatch) -> EmbeddingBatch:
-    """Unit rows in one dtype (autocast may have left half precision), the teacher's cut off the graph."""
+    """Unit rows in one dtype (autocast may have left half precision), the teacher's cut off the graph.
+
+    A unimodal teacher's representation keeps its length, which `regression` may regress.
+    """
     image, text = full_precision(batch.student_image, batch.student_text)
     has_text = batch.has_text.to(torch.bool)
+    masked, representation = batch.student_masked_image, batch.teacher_global
     teacher_image, teacher_text = batch.teacher_image, batch.teacher_text
     if teacher_image is not None and teacher_text is not None:
         teacher_image = unit_rows(teacher_image.detach().to(image.dtype))
@@ -149,6 +181,8 @@ def _full_precision_batch(batch: EmbeddingBatch) -> EmbeddingBatch:
         teacher_image=teacher_image,
         teacher_text=teacher_text,
         has_text=has_text,
+        student_masked_image=None if masked is None else unit_rows(masked.to(image.dtype)),
+        teacher_global=None if representation is None else representation.detach().to(image.dtype),
     )
 
 
@@ -158,7 +192,11 @@ def _where_captioned(rows: Tensor, has_text: Tensor) -> Tensor:
 
 
 def build_losses(
-    configs: Sequence[LossConfig], student_dim: int, teacher_dim: int | None, seed: int = 0
+    configs: Sequence[LossConfig],
+    student_dim: int,
+    teacher_dim: int | None,
+    seed: int = 0,
+    members: Sequence[Member] = (),
 ) -> LossSet:
     """The losses of a recipe as one module.
 
@@ -167,10 +205,11 @@ def build_losses(
         student_dim: width of the student's embeddings.
         teacher_dim: width of the teacher's, None without a teacher.
         seed: of the projection's start; equal seeds give equal projections in every process.
+        members: of a teacher that is an ensemble; their widths add up to `teacher_dim`.
 
     Raises:
-        RecipeError: for a loss that needs a teacher where there is none, and for `contrastive` without any
-        negatives.
+        RecipeError: for a loss that needs a teacher where there is none, for `contrastive` without any
+        negatives, and for `affinity` to the distributions of an ensemble that is none.
     """
     for config in configs:
         if teacher_dim is None and config.requires:
@@ -183,4 +222,9 @@ def build_losses(
                 "distill.losses: 'contrastive' has no negatives with queue: 0 and batch_negatives: false; "
                 "allow one of them"
             )
-    return LossSet(configs, student_dim, teacher_dim, seed)
+        if isinstance(config, AffinityLoss) and config.ensemble == "distributions" and not members:
+            raise RecipeError(
+                "distill.losses: 'affinity' with ensemble: distributions needs a teacher of kind ensemble; "
+                "take ensemble out"
+            )
+    return LossSet(configs, student_dim, teacher_dim, seed, members)

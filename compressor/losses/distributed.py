@@ -46,16 +46,22 @@ def gather_batch(batch: EmbeddingBatch) -> EmbeddingBatch:
         return batch
     _refuse_uneven(batch)
     width = batch.student_image.shape[1]
-    students = _gather_rows(torch.cat([batch.student_image, batch.student_text], dim=1))
+    embedded = [batch.student_image, batch.student_text]
+    if batch.student_masked_image is not None:
+        embedded.append(batch.student_masked_image)
+    students = _gather_rows(torch.cat(embedded, dim=1)).split(width, dim=1)
     labels = _gather_rows(torch.stack([batch.sample, batch.has_text.to(batch.sample)], dim=1))
     teacher_image, teacher_text = batch.teacher_image, batch.teacher_text
     if teacher_image is not None and teacher_text is not None:
         teachers = _gather_rows(torch.cat([teacher_image, teacher_text], dim=1))
         teacher_image, teacher_text = teachers.tensor_split([teacher_image.shape[1]], dim=1)
+    representation = batch.teacher_global
     return replace(
         batch,
-        student_image=students[:, :width],
-        student_text=students[:, width:],
+        student_image=students[0],
+        teacher_global=None if representation is None else _gather_rows(representation),
+        student_text=students[1],
+        student_masked_image=students[2] if len(students) > 2 else None,
         teacher_image=teacher_image,
         teacher_text=teacher_text,
         sample=labels[:, 0],

@@ -21,8 +21,9 @@ from compressor.recipe.data import (
     WebDatasetData,
 )
 from compressor.recipe.load import LoadedRecipe
-from compressor.recipe.losses import ContrastiveLoss
+from compressor.recipe.losses import AMADLoss, ContrastiveLoss
 from compressor.recipe.models import (
+    InheritedStudent,
     PretrainedTextTower,
     TimmImageTower,
     TransformersImageTower,
@@ -32,7 +33,13 @@ from compressor.recipe.outcome import GOAL
 from compressor.recipe.overrides import KeyPath
 from compressor.recipe.problems import message
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.teacher import EmbeddingsTeacher, TrainableTeacher
+from compressor.recipe.teacher import (
+    CheckpointTeacher,
+    EmbeddingsTeacher,
+    OpenClipTeacher,
+    TrainableTeacher,
+    TransformersTeacher,
+)
 from compressor.recipe.training import Augmentation, TrainingBase
 from compressor.report.goals import check_goals
 
@@ -54,7 +61,7 @@ RESERVED_TIMM_OPTIONS = frozenset(
 def check(loaded: LoadedRecipe) -> None:
     """Refuse a recipe that cannot work. Raises `RecipeError`: one problem a line, with `file:line`."""
     recipe = loaded.recipe
-    rules = (_teaching, _losses, _augmented, _lengths, _splits, _image, _text, _outcome, _goals)
+    rules = (_teaching, _losses, _augmented, _lengths, _splits, _inherited, _image, _text, _outcome, _goals)
     problems = [loaded.problem(path, text) for path, text in chain(*(rule(recipe) for rule in rules))]
     if problems:
         raise RecipeError(message(problems))
@@ -89,11 +96,26 @@ def _teaching(recipe: Recipe) -> Iterator[Finding]:
 
 def _losses(recipe: Recipe) -> Iterator[Finding]:
     for index, loss in enumerate(recipe.distill.losses):
+        if isinstance(loss, AMADLoss):
+            yield from _alignment(recipe, loss, ("distill", "losses", index))
         if isinstance(loss, ContrastiveLoss) and loss.queue == 0 and not loss.batch_negatives:
             yield (
                 ("distill", "losses", index, "queue"),
                 "is 0 and batch_negatives is false, which leaves no negatives; allowed: one of the two",
             )
+
+
+def _alignment(recipe: Recipe, loss: AMADLoss, path: KeyPath) -> Iterator[Finding]:
+    """What the comparison of attention maps asks of the rest of the recipe."""
+    distill = recipe.distill
+    if distill.signals != "live":
+        yield (
+            ("distill", "signals"),
+            "is stored, but attention maps are too large to be kept and are made every step; allowed with "
+            "amad: live",
+        )
+    if loss.alpha == "match_initial_scale" and len(distill.losses) == 1:
+        yield (*path, "alpha"), "is match_initial_scale, and there is no other loss to match; give a number"
 
 
 def _augmented(recipe: Recipe) -> Iterator[Finding]:
@@ -170,7 +192,21 @@ def splits_missing(data: DataSection, needed: Sequence[Split]) -> Iterator[Findi
             )
 
 
+def _inherited(recipe: Recipe) -> Iterator[Finding]:
+    if isinstance(recipe.student, InheritedStudent) and not isinstance(
+        recipe.teacher, OpenClipTeacher | TransformersTeacher | CheckpointTeacher
+    ):
+        given = "null" if recipe.teacher is None else f"of kind {recipe.teacher.kind}"
+        yield (
+            ("student", "kind"),
+            f"is inherit, but teacher is {given}, which has no weights to give; allowed teachers: open_clip, "
+            "transformers, checkpoint",
+        )
+
+
 def _image(recipe: Recipe) -> Iterator[Finding]:
+    if isinstance(recipe.student, InheritedStudent):
+        return
     tower = recipe.student.image
     path = ("student", "image")
     if any(deviation <= 0 for deviation in tower.input.std):
@@ -204,6 +240,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def _text(recipe: Recipe) -> Iterator[Finding]:
+    if isinstance(recipe.student, InheritedStudent):
+        return
     tower, tokenizer = recipe.student.text, recipe.student.tokenizer
     if isinstance(tower, TransformerTextTower) and tower.causal and tower.pool == "first":
         yield (

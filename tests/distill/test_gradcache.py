@@ -41,6 +41,12 @@ def gradients(encoder: TinyEncoder, world: World, rows: int, size: int) -> tuple
     return loss.item(), {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
 
 
+def equal(gradient: Tensor, expected: Tensor, name: str) -> None:
+    """Up to what single precision leaves of sums as large as the largest entry."""
+    atol = 1e-6 * max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=atol, msg=name)
+
+
 @settings(max_examples=12, deadline=None)
 @given(rows=st.integers(2, 12), size=st.integers(1, 12))
 def test_pieces_give_the_gradient_of_the_whole_batch(world: World, rows: int, size: int) -> None:
@@ -48,13 +54,13 @@ def test_pieces_give_the_gradient_of_the_whole_batch(world: World, rows: int, si
     batch = world.rows.batch(list(range(rows)), 0)
     towers = Towers(encoder, world.student.preprocessor.image).float()
     encoder.zero_grad()
-    contrast(*towers(batch.pixels, batch.input_ids)).backward()
+    contrast(*towers(batch.pixels, batch.input_ids).values()).backward()
     direct = {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
     _, cached = gradients(encoder, world, rows, size)
     assert set(cached) == set(direct)
     assert "log_logit_scale" in direct
     for name, gradient in direct.items():
-        torch.testing.assert_close(cached[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+        equal(cached[name], gradient, name)
 
 
 def test_both_passes_of_a_piece_drop_the_same_units(world: World) -> None:
@@ -67,13 +73,13 @@ def test_both_passes_of_a_piece_drop_the_same_units(world: World) -> None:
     for number, piece in enumerate(torch.arange(8).split(3)):
         seed_piece(number)
         rows.append(towers(batch.pixels[piece], batch.input_ids[piece]))
-    image, text = (torch.cat([row[side] for row in rows]) for side in (0, 1))
+    image, text = (torch.cat([row[side] for row in rows]) for side in ("image", "text"))
     encoder.zero_grad()
-    contrast(image, text, rows[-1][2]).backward()
+    contrast(image, text, rows[-1]["logit_scale"]).backward()
     direct = {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
     _, cached = gradients(encoder, world, 8, 3)
     for name, gradient in direct.items():
-        torch.testing.assert_close(cached[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+        equal(cached[name], gradient, name)
 
 
 def test_only_one_piece_holds_a_graph_at_a_time(world: World) -> None:

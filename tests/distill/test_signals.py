@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from compressor.data.loader import TrainingSet
-from compressor.distill.signals import EmbeddingSignals, LiveSignals, StoredSignals
+from compressor.data.loader import Batch, TrainingSet
+from compressor.distill.signals import EmbeddingSignals, LiveSignals, Signals, StoredSignals
 from compressor.distill.store import TeacherStore
 from compressor.errors import MissingResourceError, ModelError
 from compressor.recipe.teacher import EmbeddingsTeacher
@@ -32,12 +32,20 @@ def stored(world: World, views: list[int]) -> StoredSignals:
     return StoredSignals(store, world.rows)
 
 
+def sides(signals: Signals, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The teacher's image rows and text rows."""
+    rows = signals.for_batch(batch)
+    assert rows.image is not None
+    assert rows.text is not None
+    return rows.image, rows.text
+
+
 def test_stored_equals_live_for_every_view_in_any_order(world: World) -> None:
     signals, live = stored(world, [0, 1, 2]), LiveSignals(world.teacher, world.rows)
     rng = np.random.default_rng(0)
     for epoch in (2, 0, 1):
         batch = world.rows.batch(rng.permutation(24)[:16], epoch)
-        for ours, theirs in zip(signals.for_batch(batch), live.for_batch(batch), strict=True):
+        for ours, theirs in zip(sides(signals, batch), sides(live, batch), strict=True):
             assert ours.shape == (16, 6)
             assert ours.dtype == torch.float32
             cosine = (ours * theirs).sum(1)
@@ -49,7 +57,7 @@ def test_stored_equals_live_for_every_view_in_any_order(world: World) -> None:
 def test_a_view_of_another_epoch_would_be_noticed(world: World) -> None:
     """What the test above rests on: views differ enough that a mix-up could not pass."""
     live = LiveSignals(world.teacher, world.rows)
-    one, two = (live.for_batch(world.rows.batch(range(24), epoch))[0] for epoch in (0, 1))
+    one, two = (sides(live, world.rows.batch(range(24), epoch))[0] for epoch in (0, 1))
     assert ((one * two).sum(1) < 0.9999).float().mean() > 0.9
 
 
@@ -57,7 +65,7 @@ def test_rows_without_a_caption_get_zeros(world: World) -> None:
     batch = world.rows.batch([2, 3, 4], 0)
     assert batch.has_caption.tolist() == [True, False, True]
     for signals in (stored(world, [0]), LiveSignals(world.teacher, world.rows)):
-        text = signals.for_batch(batch)[1]
+        text = sides(signals, batch)[1]
         assert text[1].abs().sum() == 0
         assert text[0].norm().item() == pytest.approx(1)
 
@@ -69,7 +77,7 @@ def test_a_view_that_was_not_stored_is_refused_before_training(world: World) -> 
 
 
 def test_live_signals_can_enter_the_students_graph(world: World) -> None:
-    image, _ = LiveSignals(world.teacher, world.rows).for_batch(world.rows.batch([0, 1], 0))
+    image, _ = sides(LiveSignals(world.teacher, world.rows), world.rows.batch([0, 1], 0))
     weight = torch.ones(6, requires_grad=True)
     (image * weight).square().sum().backward()
     assert not image.requires_grad
@@ -78,8 +86,8 @@ def test_live_signals_can_enter_the_students_graph(world: World) -> None:
 
 def test_live_signals_in_pieces_equal_those_at_once(world: World) -> None:
     batch = world.rows.batch(range(10), 1)
-    whole = LiveSignals(world.teacher, world.rows).for_batch(batch)
-    pieces = LiveSignals(world.teacher, world.rows, batch_size=3).for_batch(batch)
+    whole = sides(LiveSignals(world.teacher, world.rows), batch)
+    pieces = sides(LiveSignals(world.teacher, world.rows, batch_size=3), batch)
     for one, other in zip(whole, pieces, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -103,7 +111,7 @@ def test_given_embeddings_are_matched_by_id_and_come_back_as_unit_rows(world: Wo
     batch = world.rows.batch([5, 3, 0], 0)
     signals = EmbeddingSignals(given, world.rows)
     assert signals.dim == 5
-    got_image, got_text = (rows.numpy() for rows in signals.for_batch(batch))
+    got_image, got_text = (rows.numpy() for rows in sides(signals, batch))
     for row, name in enumerate(("p5", "p3", "p0")):
         expected = image[image_ids.index(name)]
         np.testing.assert_allclose(got_image[row], expected / np.linalg.norm(expected), rtol=1e-5)

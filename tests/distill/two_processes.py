@@ -17,6 +17,7 @@ from compressor.recipe.losses import (
     ContrastiveLoss,
     DSMDRatesBalance,
     FeatureLoss,
+    GradNormBalance,
     HardNegativeLoss,
     SimilarityLoss,
     TaskLoss,
@@ -37,6 +38,13 @@ RUNS: dict[str, dict[str, Any]] = {
         "clip_norm": None,
         "losses": LOSSES,
         "balancer": DSMDRatesBalance(kind="dsmd_rates"),
+    },
+    "gradnorm": {
+        "steps": 3,
+        "clip_norm": None,
+        "losses": LOSSES,
+        "micro_batch_size": 3,
+        "balancer": GradNormBalance(kind="gradnorm", lr=0.2),
     },
     "pieces": {"steps": 2, "clip_norm": None, "losses": LOSSES, "micro_batch_size": 3},
 }

@@ -1,4 +1,4 @@
-"""The balancers against their formulas, their edges and their memory."""
+"""What every balancer keeps to; the static sum and DSMD against their formulas, edges and memory."""
 
 from __future__ import annotations
 
@@ -11,20 +11,34 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor.losses import DSMDBalancer, StaticBalancer, build_balancer
-from compressor.losses.balancer import EPSILON, MAX_MAGNITUDE
-from compressor.recipe.losses import DSMDBalance, DSMDRatesBalance, StaticBalance
+from compressor.losses import Balancer, DSMDBalancer, StaticBalancer, build_balancer
+from compressor.losses.balancer import DWABalancer, GradNormBalancer, UncertaintyBalancer
+from compressor.losses.balancer.base import EPSILON
+from compressor.losses.balancer.dsmd import MAX_MAGNITUDE
+from compressor.recipe.losses import (
+    BalancerConfig,
+    DSMDBalance,
+    DSMDRatesBalance,
+    DWABalance,
+    GradNormBalance,
+    StaticBalance,
+    UncertaintyBalance,
+)
+from tests.losses.balancing import EVERY, sloped, tensors, weigh
 
-NAMES = ("contrastive", "feature", "similarity", "hard_negative")
 ordinary = st.floats(0.01, 50.0)
 histories = st.integers(1, 4).flatmap(
     lambda n: st.lists(st.lists(ordinary, min_size=n, max_size=n), min_size=2, max_size=5)
 )
+steps_of_three = st.lists(
+    st.tuples(
+        st.lists(ordinary, min_size=3, max_size=3), st.lists(st.floats(0.01, 100), min_size=3, max_size=3)
+    ),
+    min_size=2,
+    max_size=6,
+)
 few = settings(max_examples=25, deadline=None)
-
-
-def tensors(values: list[float], dtype: torch.dtype = torch.float64) -> dict[str, torch.Tensor]:
-    return {name: torch.tensor(value, dtype=dtype) for name, value in zip(NAMES, values, strict=False)}
+every = pytest.mark.parametrize("kind", EVERY)
 
 
 def reference_weights(history: list[list[float]], k: float, temperature: float, rates: str) -> list[float]:
@@ -132,31 +146,6 @@ def test_a_non_finite_loss_shows_in_the_total_and_poisons_nothing(
     assert total.isfinite()
 
 
-def test_only_the_losses_carry_gradients() -> None:
-    parameter = torch.tensor(2.0, requires_grad=True)
-    balancer = DSMDBalancer()
-    for _ in range(2):
-        total, weights = balancer.combine({"a": parameter * 3, "b": parameter**2})
-    (gradient,) = torch.autograd.grad(total, parameter)
-    assert gradient.item() == pytest.approx(weights["a"] * 3 + weights["b"] * 4)
-
-
-@few
-@given(histories, st.sampled_from(["published", "raw"]), st.integers(0, 3))
-def test_a_resumed_balancer_gives_the_very_same_weights(
-    history: list[list[float]], rates: str, steps: int
-) -> None:
-    running = DSMDBalancer(rates=rates)  # type: ignore[arg-type]
-    for losses in history[:steps]:
-        running.combine(tensors(losses))
-    resumed = DSMDBalancer(rates=rates)  # type: ignore[arg-type]
-    resumed.load_state_dict(json.loads(json.dumps(running.state_dict())))
-    for losses in history[steps:] or history:
-        first, second = running.combine(tensors(losses)), resumed.combine(tensors(losses))
-        assert first[1] == second[1]
-        assert torch.equal(first[0], second[0])
-
-
 def test_static_is_the_plain_sum() -> None:
     balancer = StaticBalancer()
     total, weights = balancer.combine(tensors([1.0, 2.5, 0.25]))
@@ -173,14 +162,122 @@ def test_the_recipe_names_the_balancer() -> None:
     assert isinstance(raw, DSMDBalancer)
     assert (published.rates, published.k, published.temperature) == ("published", 7, 2)
     assert (raw.rates, raw.k, raw.temperature) == ("raw", 10, 1)
+    uncertainty = build_balancer(UncertaintyBalance(kind="uncertainty", lr=0.5))
+    assert isinstance(uncertainty, UncertaintyBalancer)
+    assert uncertainty.lr == 0.5
+    gradnorm = build_balancer(GradNormBalance(kind="gradnorm", alpha=0.5, lr=0.25))
+    assert isinstance(gradnorm, GradNormBalancer)
+    assert (gradnorm.alpha, gradnorm.lr) == (0.5, 0.25)
+    dwa = build_balancer(DWABalance(kind="dwa", window=7, temperature=3))
+    assert isinstance(dwa, DWABalancer)
+    assert (dwa.window, dwa.temperature) == (7, 3)
 
 
-def test_what_cannot_be_balanced_is_refused() -> None:
-    for balancer in (StaticBalancer(), DSMDBalancer()):
-        with pytest.raises(ValueError, match="no losses"):
-            balancer.combine({})
-        with pytest.raises(ValueError, match="'feature' must be a scalar"):
-            balancer.combine({"feature": torch.ones(2)})
+@pytest.mark.parametrize(
+    ("config", "balancer"),
+    [
+        (UncertaintyBalance(kind="uncertainty"), UncertaintyBalancer()),
+        (GradNormBalance(kind="gradnorm"), GradNormBalancer()),
+        (DWABalance(kind="dwa"), DWABalancer()),
+    ],
+)
+def test_the_recipe_has_the_defaults_of_the_balancer(config: BalancerConfig, balancer: Balancer) -> None:
+    assert vars(build_balancer(config)) == vars(balancer)
+
+
+@every
+@few
+@given(steps=steps_of_three)
+def test_gradients_are_those_of_the_weighted_sum(
+    kind: str, steps: list[tuple[list[float], list[float]]]
+) -> None:
+    balancer = EVERY[kind]()
+    for values, norms in steps:
+        losses, leaf = sloped(values, norms)
+        total, weights = balancer.combine(losses, [leaf])
+        total.backward()
+        assert leaf.grad is not None
+        expected = [weight * norm for weight, norm in zip(weights.values(), norms, strict=True)]
+        assert leaf.grad.norm(dim=1).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+@every
+@few
+@given(steps=steps_of_three, cut=st.integers(0, 6))
+def test_a_balancer_resumed_from_json_gives_the_very_same_totals_and_weights(
+    kind: str, steps: list[tuple[list[float], list[float]]], cut: int
+) -> None:
+    running, resumed = EVERY[kind](), EVERY[kind]()
+    for values, norms in steps[:cut]:
+        weigh(running, values, norms)
+    resumed.load_state_dict(json.loads(json.dumps(running.state_dict(), sort_keys=True)))
+    for values, norms in steps:
+        losses, leaf = sloped(values, norms)
+        (one, weights), (other, again) = running.combine(losses, [leaf]), resumed.combine(losses, [leaf])
+        assert torch.equal(one, other)
+        assert weights == again
+    assert resumed.state_dict() == running.state_dict()
+
+
+@every
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_loss_that_is_not_finite_shows_in_the_total_and_changes_no_other_weight(
+    kind: str, bad: float, at: int
+) -> None:
+    """The weights go on as if the loss had not been there in that step."""
+    disturbed, calm = EVERY[kind](), EVERY[kind]()
+    for step in range(6):
+        losses, leaf = sloped([3.0 / (step + 1), 0.5, 0.2 + 0.1 * step], [5.0, 0.3, 1.0])
+        without = dict(losses)
+        if step == at:
+            losses["similarity"] = losses["similarity"] * bad
+            del without["similarity"]
+        total, weights = disturbed.combine(losses, [leaf])
+        _, expected = calm.combine(without, [leaf])
+        assert total.isfinite() == (step != at)
+        assert all(math.isfinite(weight) and weight > 0 for weight in weights.values())
+        if step != at:
+            assert weights == expected
+    assert json.dumps(disturbed.state_dict(), allow_nan=False) == json.dumps(calm.state_dict())
+
+
+@every
+@pytest.mark.parametrize("values", [[0.0, 0.0, 0.0], [4.0, 0.0, 0.0], [-1.0, 2.0, 1e30]])
+def test_losses_of_zero_below_zero_and_far_too_large_leave_every_weight_finite_and_not_negative(
+    kind: str, values: list[float]
+) -> None:
+    balancer = EVERY[kind]()
+    for norms in ([1.0, 1.0, 1.0], [0.0, 1e-200, 1e-3], [1e-3, 1.0, 1e20]) * 20:
+        weights = weigh(balancer, values, norms)
+        assert all(0 <= weight < math.inf for weight in weights)
+    assert weigh(balancer, [1.0, 1.0, 1.0])
+
+
+@every
+def test_the_first_weights_are_one(kind: str) -> None:
+    assert weigh(EVERY[kind](), [4.0, 0.1, 0.02], [3.0, 0.2, 10.0]) == [1.0, 1.0, 1.0]
+
+
+@every
+def test_the_state_of_another_balancer_is_refused(kind: str) -> None:
+    balancer = EVERY[kind]()
+    for other, make in EVERY.items():
+        if other != kind:
+            with pytest.raises(ValueError, match=r"state"):
+                balancer.load_state_dict(make().state_dict())
+
+
+@every
+def test_what_is_no_loss_is_refused(kind: str) -> None:
+    leaf = torch.ones(2, requires_grad=True)
+    with pytest.raises(ValueError, match="no losses"):
+        EVERY[kind]().combine({}, [leaf])
+    with pytest.raises(ValueError, match=r"'feature' must be a scalar"):
+        EVERY[kind]().combine({"feature": 2 * leaf}, [leaf])
+
+
+def test_static_dsmd_and_their_options_are_checked() -> None:
     with pytest.raises(ValueError, match="rates"):
         DSMDBalancer(rates="both")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="above 0"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.losses.two_processes import STEPS, train
+from tests.losses.two_processes import STEPS, gradnorm_over_rows, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,3 +63,14 @@ def test_the_balancer_weighs_the_mean_over_the_processes(folder: Path) -> None:
     for rank in range(2):
         weights = json.loads((folder / f"words.{rank}.json").read_text(encoding="utf-8"))["weights"]
         assert weights == pytest.approx({"a": 5.0, "b": 5.0 * 2.0 / 0.5}, rel=1e-6)
+
+
+def test_gradient_norms_are_those_of_the_joined_batch_and_gradnorm_is_of_one_mind(folder: Path) -> None:
+    said = [json.loads((folder / f"words.{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+    expected = gradnorm_over_rows(rank=0, world=1)
+    assert said[0]["gradnorm"] == said[1]["gradnorm"]
+    for what in ("norms", "weights"):
+        for got, alone in zip(said[0]["gradnorm"][what], expected[what], strict=True):
+            assert got == pytest.approx(alone, rel=1e-9)
+    assert min(expected["norms"][0]) > 0
+    assert max(abs(weight - 1) for weight in expected["weights"][-1]) > 0.3

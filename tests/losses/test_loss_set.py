@@ -230,7 +230,6 @@ def test_widths_that_differ_get_one_seeded_isometry_for_both_modalities() -> Non
 def test_equal_widths_and_the_task_alone_need_no_projection() -> None:
     assert build_losses(ALL, 4, 4).project is None
     alone = build_losses([TaskLoss(kind="task")], 4, None)
-    assert not alone.needs_teacher
     assert not alone.state_dict()
     batch = replace(batch_of([0, 1, 2]), teacher_image=None, teacher_text=None)
     assert alone(batch)["task"] > 0

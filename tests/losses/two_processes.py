@@ -26,6 +26,8 @@ from compressor.losses import (
     build_losses,
     gather_batch,
 )
+from compressor.losses.balancer import GradNormBalancer
+from compressor.losses.balancer.gradnorm import gradient_norms
 from compressor.recipe.losses import (
     ContrastiveLoss,
     FeatureLoss,
@@ -142,11 +144,41 @@ def weights_of_unequal_losses(rank: int) -> dict[str, float]:
     return weights
 
 
+def gradnorm_over_rows(rank: int, world: int) -> dict[str, list[list[float]]]:
+    """Norms and weights of a few steps, compared at this process's embeddings as the training loop does."""
+    model, balancer = SmallDualEncoder(), GradNormBalancer(lr=0.2)
+    losses = build_losses(CONFIGS, STUDENT_DIM, TEACHER_DIM).double()
+    norms, weights = [], []
+    for step in range(6):
+        size = GLOBAL_BATCH // world
+        part = {name: value[rank * size : (rank + 1) * size] for name, value in global_inputs(step).items()}
+        image, text = (rows.detach().requires_grad_() for rows in model(part["pixels"], part["tokens"]))
+        batch = gather_batch(
+            EmbeddingBatch(
+                image,
+                text,
+                part["teacher_image"],
+                part["teacher_text"],
+                part["sample"],
+                part["has_text"],
+                torch.tensor(4.0, dtype=torch.float64),
+            )
+        )
+        values = losses(batch)
+        norms.append(list(gradient_norms(values, (image, text)).values()))
+        weights.append(list(balancer.combine(values, (image, text))[1].values()))
+    return {"norms": norms, "weights": weights}
+
+
 def main(folder: Path, rank: int, world: int) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=world)
     for with_teacher in (True, False):
         save_file(train(rank, world, with_teacher), folder / f"{with_teacher}.{rank}.safetensors")
-    words = {"refusal": refusal_of_uneven_batches(rank), "weights": weights_of_unequal_losses(rank)}
+    words = {
+        "refusal": refusal_of_uneven_batches(rank),
+        "weights": weights_of_unequal_losses(rank),
+        "gradnorm": gradnorm_over_rows(rank, world),
+    }
     (folder / f"words.{rank}.json").write_text(json.dumps(words), encoding="utf-8")
     dist.barrier()
     sys.stderr.flush()

@@ -1,75 +1,26 @@
-"""How several losses become one: the weighted sum, and the self-adaptive balancer of arXiv 2404.10838."""
+"""The self-adaptive balancer of arXiv 2404.10838."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from compressor.losses.rows import full_precision
-from compressor.recipe.losses import BalancerConfig, DSMDBalance, DSMDRatesBalance
+from compressor.losses.balancer.base import (
+    EPSILON,
+    NEARLY_ZERO,
+    check_losses,
+    mean_over_ranks,
+    softmax,
+    weighted_total,
+)
 
-EPSILON = 1e-8
-"""Added to every divisor, as published."""
 MAX_MAGNITUDE = 1e4
 """Cap of a magnitude aᵢ = m / (Lᵢ + ε). Ordinary losses stay below it (an L1 feature loss of 0.005 beside a
 contrastive loss of 40 has 8e3); a hinge loss that is nearly satisfied would reach 1e8 and let its last row
 rule."""
-
-
-class Balancer(Protocol):
-    """Weighs the losses of one optimiser step."""
-
-    def combine(
-        self, losses: Mapping[str, Tensor], shared_parameters: Iterable[nn.Parameter] | None = None
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The total to differentiate and the weight of each loss; once per optimiser step.
-
-        Args:
-            losses: scalars by name, the same names in the same step of every process.
-            shared_parameters: parameters that all losses reach, for balancers that compare gradients.
-
-        Raises:
-            ValueError: for no losses or one that is not a scalar.
-        """
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `combine` remembers, as JSON-able values."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state_dict()`; equal losses then give equal weights."""
-        ...
-
-
-class StaticBalancer:
-    """The plain sum: every weight is 1 (the recipe's `weight` is already in the losses)."""
-
-    def combine(
-        self, losses: Mapping[str, Tensor], shared_parameters: Iterable[nn.Parameter] | None = None
-    ) -> tuple[Tensor, dict[str, float]]:
-        """See `Balancer.combine`."""
-        _checked(losses)
-        weights = dict.fromkeys(losses, 1.0)
-        return weighted_total(losses, weights), weights
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing is remembered."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Accepts the empty state only.
-
-        Raises:
-            ValueError: for the state of another balancer.
-        """
-        if state:
-            raise ValueError(f"the static balancer has no state, got {', '.join(sorted(state))}")
 
 
 class DSMDBalancer:
@@ -113,10 +64,10 @@ class DSMDBalancer:
         self._before: dict[str, float] | None = None
 
     def combine(
-        self, losses: Mapping[str, Tensor], shared_parameters: Iterable[nn.Parameter] | None = None
+        self, losses: Mapping[str, Tensor], shared_parameters: Iterable[Tensor] | None = None
     ) -> tuple[Tensor, dict[str, float]]:
         """See `Balancer.combine`. The weights are constants: gradients flow through the losses alone."""
-        _checked(losses)
+        check_losses(losses)
         weights = dict.fromkeys(losses, 1.0)
         values = {name: value for name, value in mean_over_ranks(losses).items() if math.isfinite(value)}
         if values:
@@ -124,7 +75,7 @@ class DSMDBalancer:
             magnitudes = {name: largest / (max(value, 0.0) + EPSILON) for name, value in values.items()}
             now = self._compared(values, magnitudes)
             if self._before is not None:
-                shares = _softmax({name: self._rate(name, now[name]) / self.temperature for name in now})
+                shares = softmax({name: self._rate(name, now[name]) / self.temperature for name in now})
                 for name, share in shares.items():
                     weights[name] = self.k * share * min(magnitudes[name], MAX_MAGNITUDE)
             self._before = {**(self._before or {}), **now}
@@ -138,7 +89,7 @@ class DSMDBalancer:
 
     def _rate(self, name: str, now: float) -> float:
         before = (self._before or {}).get(name)
-        if before is None or (self.rates == "raw" and before <= 100 * EPSILON):
+        if before is None or (self.rates == "raw" and before <= NEARLY_ZERO):
             return 1.0
         return now / (before + EPSILON)
 
@@ -156,42 +107,3 @@ class DSMDBalancer:
             raise ValueError(f"not the state of a DSMD balancer with {self.rates} rates: {dict(state)}")
         before = state["before"]
         self._before = None if before is None else {name: float(value) for name, value in before.items()}
-
-
-def build_balancer(config: BalancerConfig) -> Balancer:
-    """The balancer that `distill.balancer` names."""
-    match config:
-        case DSMDBalance():
-            return DSMDBalancer(config.k, config.temperature, "published")
-        case DSMDRatesBalance():
-            return DSMDBalancer(config.k, config.temperature, "raw")
-    return StaticBalancer()
-
-
-def weighted_total(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Sum of weight times loss, a scalar that gradients flow through."""
-    return torch.stack(full_precision(*(weights[name] * loss for name, loss in losses.items()))).sum()
-
-
-def mean_over_ranks(losses: Mapping[str, Tensor]) -> dict[str, float]:
-    """The detached losses as floats, averaged over the processes where there are several (one collective)."""
-    values = torch.stack(full_precision(*(loss.detach() for loss in losses.values())))
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(values)
-        values = values / dist.get_world_size()
-    return dict(zip(losses, values.tolist(), strict=True))
-
-
-def _checked(losses: Mapping[str, Tensor]) -> None:
-    if not losses:
-        raise ValueError("there are no losses to combine")
-    for name, loss in losses.items():
-        if loss.ndim != 0:
-            raise ValueError(f"the loss {name!r} must be a scalar, got the shape {tuple(loss.shape)}")
-
-
-def _softmax(values: Mapping[str, float]) -> dict[str, float]:
-    largest = max(values.values())
-    exponentials = {name: math.exp(value - largest) for name, value in values.items()}
-    total = sum(exponentials.values())
-    return {name: value / total for name, value in exponentials.items()}
