@@ -8,6 +8,7 @@ from compressor.files import hash_json, write_json
 from compressor.pipeline import team
 from compressor.pipeline.context import Context
 from compressor.pipeline.stage import Outcome, Stage
+from compressor.recipe.models import InheritedStudent, Student
 
 
 def about(context: Context) -> str:
@@ -22,7 +23,7 @@ def inputs(context: Context) -> dict[str, Any]:
         "train": context.pairs("train").fingerprint,
         "val": context.pairs(context.validation_split).fingerprint,
         "data": {"max_bad_fraction": recipe.data.max_bad_fraction},
-        "size": recipe.student.image.input.size,
+        "student": _geometry(recipe.student),
         "signals": distill.signals,
         "augmentation": distill.augmentation.model_dump(mode="json"),
         "length": [distill.epochs, distill.steps, distill.batch_size]
@@ -30,6 +31,11 @@ def inputs(context: Context) -> dict[str, Any]:
         else None,
         "seed": recipe.seed,
     }
+
+
+def _geometry(student: Student) -> int | str:
+    """What of the student decides the decoded pictures: its input's side; the teacher's where it inherits."""
+    return student.kind if isinstance(student, InheritedStudent) else student.image.input.size
 
 
 def run(context: Context, key: str) -> Outcome:

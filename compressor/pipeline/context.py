@@ -18,8 +18,11 @@ from compressor.errors import MissingResourceError
 from compressor.files import hash_json
 from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.progress import Reporter
+from compressor.pipeline.student import fresh_student, image_side, student_preprocessor
 from compressor.recipe import Recipe
 from compressor.recipe.data import Split
+from compressor.recipe.losses import AMADLoss
+from compressor.recipe.models import InheritedStudent
 
 if TYPE_CHECKING:
     from compressor.data.decoded import DecodedImages
@@ -85,7 +88,7 @@ class Context:
     def decoded_side(self) -> int:
         """Short side of decoded pictures: the larger need of student and teacher, crops not enlarged."""
         teacher = self.teacher_model.preprocessor.image.size if self.teacher_runs else 0
-        side = max(self.recipe.student.image.input.size, teacher)
+        side = max(self.student_side, teacher)
         crop = self.recipe.distill.augmentation.crop_scale
         return side if crop is None else math.ceil(side / math.sqrt(crop[0]))
 
@@ -135,26 +138,22 @@ class Context:
     @cached_property
     def student_preprocessor(self) -> Preprocessor:
         """Preprocessing of the student; a tokeniser to be trained is trained on the training captions."""
-        from compressor.preprocess.preprocessor import Preprocessor
-        from compressor.preprocess.spec import ImageSpec
-        from compressor.students.build import build_tokenizer
-
-        section = self.recipe.student
         captions = (caption for row in self.pairs("train").rows for caption in row.captions)
-        tokenizer, text = build_tokenizer(section.tokenizer, captions, section.text.context_length)
-        return Preprocessor(ImageSpec(**section.image.input.model_dump()), text, tokenizer)
+        return student_preprocessor(self.recipe.student, captions, self._parent)
 
-    def check_student(self) -> None:
-        """Build the student once and drop it: a wrong name or option shows before the teacher has worked.
+    @property
+    def student_side(self) -> int:
+        """Pixels per side of the student's input."""
+        return image_side(self.recipe.student, self._parent)
 
-        Raises `ModelError`.
-        """
-        from compressor.preprocess.spec import TextSpec
-        from compressor.students.build import build_encoder, recipe_vocabulary
+    def fresh_student(self) -> Model:
+        """The student before training; seed torch before the call."""
+        return fresh_student(self.recipe.student, self.student_preprocessor, self._parent)
 
-        section = self.recipe.student
-        text = TextSpec(context_length=section.text.context_length)
-        build_encoder(section, text, recipe_vocabulary(section), weights=False)
+    @property
+    def _parent(self) -> Model | None:
+        """The teacher, where the student is made out of it."""
+        return self.teacher_model if isinstance(self.recipe.student, InheritedStudent) else None
 
     def training_set(self, *, live: bool) -> TrainingSet:
         """Training rows in the student's geometry and tokens; `live` adds the teacher's."""
@@ -210,7 +209,8 @@ class Context:
         if not self.teacher_runs:
             return EmbeddingSignals(self.stored_embeddings, self.training_set(live=False))
         if self.recipe.distill.signals == "live":
-            return LiveSignals(self.teacher_model, self.training_set(live=True))
+            amad = next((loss for loss in self.recipe.distill.losses if isinstance(loss, AMADLoss)), None)
+            return LiveSignals(self.teacher_model, self.training_set(live=True), amad=amad)
         return StoredSignals(self.build_store(), self.training_set(live=False))
 
     def lineage(self) -> dict[str, Any]:

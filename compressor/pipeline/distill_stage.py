@@ -9,6 +9,7 @@ from compressor.errors import CompressorError
 from compressor.pipeline.context import Context
 from compressor.pipeline.keys import file_identity
 from compressor.pipeline.stage import Outcome, Stage
+from compressor.pipeline.student import weight_files
 from compressor.pipeline.training import job_for, publish, training_facts
 from compressor.recipe.losses import StaticBalance, TaskLoss
 from compressor.runtime.schema import Role
@@ -24,22 +25,11 @@ def about(context: Context) -> str:
 
 def inputs(context: Context) -> dict[str, Any]:
     recipe = context.recipe
-    image, text = recipe.student.image, recipe.student.text
-    files = [
-        getattr(image, "weights", None),
-        getattr(image, "weights_overlay", None),
-        getattr(text, "weights", None),
-    ]
-    files += [
-        getattr(image, "path", None),
-        getattr(text, "path", None),
-        getattr(recipe.student.tokenizer, "path", None),
-    ]
     return {
         "student": recipe.student.model_dump(mode="json"),
         "distill": recipe.distill.model_dump(mode="json", exclude={"trackers", "workers"}),
         "seed": recipe.seed,
-        "weights": [file_identity(file) for file in files],
+        "weights": [file_identity(file) for file in weight_files(recipe.student)],
     }
 
 
@@ -68,13 +58,11 @@ def _train(context: Context, role: Role, folder: Path) -> dict[str, Any]:
     import torch
 
     from compressor.distill.trainer import train
-    from compressor.students.build import build_student
 
     recipe, section = context.recipe, context.recipe.distill
     taught = role == "student" and recipe.teacher is not None
     torch.manual_seed(recipe.seed)
-    prepared = context.student_preprocessor
-    model = build_student(recipe.student, prepared.tokenizer, prepared.text)
+    model = context.fresh_student()
     losses = section.losses if role == "student" else (TaskLoss(kind="task"),)
     balancer = section.balancer if role == "student" else StaticBalance()
     signals = context.signals() if taught else None

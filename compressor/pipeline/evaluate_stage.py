@@ -109,11 +109,11 @@ def _quality(context: Context, role: Role, ranks: Ranks) -> dict[str, Any]:
 def _retention(context: Context, ranks: dict[Role, Ranks]) -> dict[str, Any] | None:
     from compressor.evaluate.bootstrap import compare
     from compressor.export.pytorch import TorchEncoder
-    from compressor.students.checkpoint import load_checkpoint
+    from compressor.teachers.checkpoint import load_any_checkpoint
 
     if "teacher" not in ranks:
         return None
-    before_export = TorchEncoder(load_checkpoint(context.folder.checkpoint))
+    before_export = TorchEncoder(load_any_checkpoint(context.folder.checkpoint))
     found = compare(
         ranks["teacher"],
         ranks["student"],

@@ -28,14 +28,14 @@ def inputs(context: Context) -> dict[str, Any]:
 
 
 def run(context: Context, key: str) -> Outcome:
-    from compressor.students.checkpoint import load_checkpoint
+    from compressor.teachers.checkpoint import load_any_checkpoint
 
     outputs: list[Path] = []
     facts: dict[str, Any] = {}
     done: list[str] = []
     for role in roles(context):
         folder = context.folder.checkpoint if role == "student" else context.folder.root / role / "checkpoint"
-        manifest = _export(context, load_checkpoint(folder), role, outputs)
+        manifest = _export(context, load_any_checkpoint(folder), role, outputs)
         facts[role] = _facts(manifest)
         done.append(_summary(role, manifest))
     if context.teacher_runs:

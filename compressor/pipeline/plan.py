@@ -14,10 +14,10 @@ from compressor.data import missing_data
 from compressor.pipeline.context import Context
 from compressor.pipeline.progress import QuietReporter
 from compressor.pipeline.run import open_context, walk
+from compressor.pipeline.student import blank_student, outline_student
 from compressor.recipe import Recipe
 
 if TYPE_CHECKING:
-    from compressor.recipe.models import StudentSection
     from compressor.students.outline import Outline
 
 SAMPLE = 16
@@ -63,14 +63,13 @@ def _stages(context: Context, *, known: bool) -> list[dict[str, Any]]:
 def _sizes(context: Context, *, known: bool) -> dict[str, Any]:
     from compressor.distill.schedule import total_steps
     from compressor.distill.store_index import store_bytes
-    from compressor.students.outline import outline_student
     from compressor.teachers.outline import outline_teacher
 
     recipe = context.recipe
-    student = outline_student(recipe.student)
+    student = outline_student(recipe.student, recipe.teacher)
     teacher = outline_teacher(recipe.teacher) if recipe.teacher is not None else None
     figures: dict[str, Any] = {
-        "student": _figures(student),
+        "student": None if student is None else _figures(student),
         "teacher": None if teacher is None else _figures(teacher),
         "steps": None,
         "store_bytes": None,
@@ -85,7 +84,8 @@ def _sizes(context: Context, *, known: bool) -> dict[str, Any]:
     if teacher is not None and context.stores_signals:
         views = len(context.views(len(rows)))
         figures["store_bytes"] = store_bytes(len(rows), views, captions, teacher.embed_dim)
-    figures["hours"] = _hours(context, student, teacher, len(rows), captions, steps)
+    if student is not None:
+        figures["hours"] = _hours(context, student, teacher, len(rows), captions, steps)
     return figures
 
 
@@ -103,7 +103,7 @@ def _hours(
 ) -> dict[str, float]:
     """Operations to do, divided by what a step of the student was just measured to do."""
     section = context.recipe.distill
-    speed = 3600 * _measured_speed(context.recipe.student, student)
+    speed = 3600 * _measured_speed(context, student)
     # A backward pass costs about twice its forward; micro-batches run the forward twice.
     passes = 4 if section.micro_batch_size not in (None, section.batch_size) else 3
     training = passes * student.pair_flops * section.batch_size * steps
@@ -117,23 +117,20 @@ def _hours(
     return {stage: round(value, 4) for stage, value in hours.items()}
 
 
-def _measured_speed(section: StudentSection, outline: Outline) -> float:
+def _measured_speed(context: Context, outline: Outline) -> float:
     """Floating-point operations a second of the student's forward and backward pass, the best of a few."""
     import torch
 
-    from compressor.preprocess.spec import TextSpec
-    from compressor.students.build import build_encoder, recipe_vocabulary
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    size, length = section.image.input.size, section.text.context_length
-    text = TextSpec(context_length=length)
-    encoder = build_encoder(section, text, recipe_vocabulary(section), weights=False).to(device)
-    pixels = torch.randn(SAMPLE, 3, size, size, device=device)
-    tokens = torch.randint(1, 200, (SAMPLE, length), device=device)
+    with torch.device(device):
+        blank = blank_student(context.recipe.student, context.recipe.teacher)
+        assert blank is not None  # there is an outline of it
+        pixels = torch.randn(SAMPLE, 3, blank.image_size, blank.image_size)
+        tokens = torch.randint(1, 200, (SAMPLE, blank.context_length))
     seconds = []
     for _ in range(4):
         started = time.perf_counter()
-        total = encoder.encode_image(pixels).sum() + encoder.encode_text(tokens).sum()
+        total = blank.encoder.encode_image(pixels).sum() + blank.encoder.encode_text(tokens).sum()
         total.backward()
         total.item()
         seconds.append(time.perf_counter() - started)

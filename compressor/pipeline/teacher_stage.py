@@ -9,6 +9,7 @@ from compressor.pipeline import team
 from compressor.pipeline.context import Context
 from compressor.pipeline.keys import file_identity
 from compressor.pipeline.stage import Outcome, Stage
+from compressor.pipeline.student import blank_student
 from compressor.recipe.teacher import EmbeddingsTeacher
 
 
@@ -33,7 +34,7 @@ def inputs(context: Context) -> dict[str, Any]:
 
 def run(context: Context, key: str) -> Outcome:
     teacher = context.recipe.teacher
-    context.check_student()
+    blank_student(context.recipe.student, teacher)  # a wrong name or size shows before the teacher works
     context.folder.teacher.mkdir(parents=True, exist_ok=True)
     outputs = [context.folder.teacher / "teacher.json"]
     facts: dict[str, Any] = {}

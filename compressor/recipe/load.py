@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from compressor.errors import RecipeError
 from compressor.recipe.overrides import KeyPath, apply_overrides, fill_environment, flatten, merge
 from compressor.recipe.problems import Problem, explain, message, mistaken_truths, origin_of
-from compressor.recipe.recipe import Recipe
+from compressor.recipe.recipe import Recipe, with_student_kind
 from compressor.recipe.source import Origin, Value, read_recipe_file
 
 PACKAGE = Path(__file__).parents[1]
@@ -48,6 +48,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe
     file = find_recipe(path)
     whole = apply_overrides(_read_chain(file, str(path) if file == Path(path) else str(file), ()), overrides)
     data, origins = flatten(whole)
+    data = with_student_kind(data)
     problems = mistaken_truths(data, origins)
     try:
         recipe = Recipe.model_validate(data)

@@ -27,7 +27,7 @@ class ClipTokenizer(Section):
 
 
 class FileTokenizer(Section):
-    """A `tokenizer.json` of the `tokenizers` library, or the folder of a transformers tokeniser."""
+    """A `tokenizer.json` of `tokenizers`, the folder of a transformers tokeniser, or a checkpoint of ours."""
 
     kind: Literal["file"]
     path: RecipePath
@@ -127,8 +127,12 @@ TextTower = Annotated[TransformerTextTower | PretrainedTextTower, Field(discrimi
 
 
 class StudentSection(Section):
-    """A compact dual encoder: image tower, text tower, one projection each, a learned temperature."""
+    """A compact dual encoder: image tower, text tower, one projection each, a learned temperature.
 
+    A student without a kind is of this one.
+    """
+
+    kind: Literal["towers"] = "towers"
     image: ImageTower
     text: TextTower
     tokenizer: TokenizerConfig
@@ -136,3 +140,29 @@ class StudentSection(Section):
     initial_temperature: float = Field(
         0.07, gt=0, description="Learned temperature of the task loss at the start."
     )
+
+
+class InheritedTower(Section):
+    """What stays of one of the teacher's towers; null keeps the teacher's number."""
+
+    layers: int | None = Field(None, ge=1, description="Spread evenly; the first and the last always stay.")
+    width: int | None = Field(None, ge=8, description="Leading channels.")
+    heads: int | None = Field(
+        None, ge=1, description="First heads; null: as many as the width holds at the teacher's head width."
+    )
+
+
+class InheritedStudent(Section):
+    """A student cut out of its teacher's weights: a CLIP of open_clip or transformers (arXiv 2309.12314).
+
+    Its preprocessing and tokenizer are the teacher's. The control starts from the same weights.
+    """
+
+    kind: Literal["inherit"]
+    inherit: Literal["uniform"] = "uniform"
+    image: InheritedTower = InheritedTower()
+    text: InheritedTower = InheritedTower()
+    embed_dim: int | None = Field(None, ge=8, description="Null: the teacher's.")
+
+
+Student = Annotated[StudentSection | InheritedStudent, Field(discriminator="kind")]

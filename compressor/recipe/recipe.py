@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from compressor.recipe.base import Section
 from compressor.recipe.data import DataSection
-from compressor.recipe.models import StudentSection
+from compressor.recipe.models import Student
 from compressor.recipe.outcome import BenchmarkSection, EvaluateSection, ExportSection, Goal
 from compressor.recipe.teacher import TeacherSection
 from compressor.recipe.training import DistillSection
@@ -21,9 +24,22 @@ class Recipe(Section):
     teacher: TeacherSection | None = Field(
         None, description="Null: train the student with the task loss alone."
     )
-    student: StudentSection
+    student: Student
     distill: DistillSection
     export: ExportSection = ExportSection()
     evaluate: EvaluateSection = EvaluateSection()
     benchmark: BenchmarkSection = BenchmarkSection()
     goals: tuple[Goal, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _towers_need_no_kind(cls, data: Any) -> Any:
+        return with_student_kind(data)
+
+
+def with_student_kind(data: Any) -> Any:
+    """Recipe data in which a student without a kind is one of `towers`."""
+    student = data.get("student") if isinstance(data, Mapping) else None
+    if not isinstance(student, Mapping) or "kind" in student:
+        return data
+    return {**data, "student": {"kind": "towers", **student}}

@@ -6,12 +6,15 @@ from typing import Any
 
 from compressor.errors import RecipeError
 from compressor.recipe.data import ScenesData
+from compressor.recipe.models import InheritedStudent
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.teacher import TrainableTeacher
 from compressor.recipe.training import TrainingBase
 
 STEPS = 2
 BATCH_SIZE = 4
+REHEARSED_SIDE = 224
+"""Pixels of drawn scenes for a student whose input is its teacher's, which is not known yet."""
 SUFFIX = "-rehearsal"
 
 
@@ -57,7 +60,9 @@ def rehearsal(recipe: Recipe) -> Recipe:
 
 
 def _scenes(recipe: Recipe) -> ScenesData:
-    side = min(max(recipe.student.image.input.size, 32), 512)
+    student = recipe.student
+    side = REHEARSED_SIDE if isinstance(student, InheritedStudent) else student.image.input.size
+    side = min(max(side, 32), 512)
     return ScenesData(kind="scenes", seed=recipe.seed, image_size=side, train=16, val=8, test=12)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from compressor.errors import ModelError
-from compressor.preprocess.preprocessor import TOKENIZER_FILE, Preprocessor
+from compressor.preprocess.preprocessor import PREPROCESS_FILE, TOKENIZER_FILE, Preprocessor
 from compressor.preprocess.spec import ImageSpec, TextSpec
 from compressor.preprocess.text import Tokenizer
 from compressor.preprocess.tokenizers import (
@@ -27,7 +27,7 @@ from compressor.recipe.models import (
     TransformerTextTower,
 )
 from compressor.students import transformers_tower
-from compressor.students.dual_encoder import DualEncoder, parameter_counts
+from compressor.students.dual_encoder import DualEncoder
 from compressor.students.encoder import Model
 from compressor.students.text_transformer import TextTransformer
 from compressor.students.timm_tower import build_timm_tower
@@ -76,17 +76,6 @@ def build_encoder(
     return DualEncoder(image, text, section.embed_dim, section.initial_temperature)
 
 
-def student_sizes(section: StudentSection) -> dict[str, int]:
-    """Parameters of the image side, the text side and in total, without reading or making any weights.
-
-    A tokeniser that is yet to be trained counts with its full `vocab_size`.
-    """
-    text = TextSpec(context_length=section.text.context_length)
-    with torch.device("meta"):
-        encoder = build_encoder(section, text, recipe_vocabulary(section), weights=False)
-    return parameter_counts(encoder)
-
-
 def build_tokenizer(
     config: TokenizerConfig, captions: Iterable[str], context_length: int
 ) -> tuple[Tokenizer, TextSpec]:
@@ -98,9 +87,22 @@ def build_tokenizer(
         return train_bpe(captions, config.vocab_size, context_length, config.lowercase)
     if isinstance(config, ClipTokenizer):
         return clip_tokenizer(context_length)
+    if (config.path / PREPROCESS_FILE).is_file():
+        return _of_checkpoint(config.path, context_length)
     if config.path.is_dir():
         return from_transformers_folder(config.path, context_length)
     return from_tokenizers_file(config.path, context_length)
+
+
+def _of_checkpoint(folder: Path, context_length: int) -> tuple[Tokenizer, TextSpec]:
+    """The tokeniser of one of our checkpoints, with the cleaning of texts that belongs to it."""
+    preprocessor = Preprocessor.load(folder)
+    if preprocessor.text.context_length != context_length:
+        raise ModelError(
+            f"the tokenizer of {folder} makes {preprocessor.text.context_length} tokens, "
+            f"student.text.context_length is {context_length}: they must be equal"
+        )
+    return preprocessor.tokenizer, preprocessor.text
 
 
 def tower_names(section: StudentSection) -> str:
@@ -142,6 +144,7 @@ def _text_transformer(
 
 
 def recipe_vocabulary(section: StudentSection) -> int:
+    """Rows of the embedding table; a tokeniser that is yet to be trained counts with its full size."""
     if isinstance(section.tokenizer, TrainedTokenizer):
         return section.tokenizer.vocab_size
     if isinstance(section.tokenizer, ClipTokenizer):

@@ -14,6 +14,7 @@ from compressor.files import atomic_folder, read_json, write_json
 from compressor.preprocess.preprocessor import PREPROCESS_FILE, TOKENIZER_FILE, Preprocessor
 from compressor.recipe.models import StudentSection
 from compressor.students.build import build_encoder
+from compressor.students.dual_encoder import DualEncoder
 from compressor.students.encoder import Model
 from compressor.students.weights import load_weights, model_fingerprint, read_weights, save_weights
 
@@ -61,9 +62,13 @@ def load_checkpoint(folder: Path | str) -> Model:
     if described["family"] != "student":
         raise ModelError(f"{path} holds a teacher of family '{described['family']}', not a student")
     preprocessor = read_preprocessor(path)
-    section = _section(described, path)
-    encoder = build_encoder(section, preprocessor.text, preprocessor.tokenizer.vocab_size, weights=False)
-    return finish(described, encoder, preprocessor, path)
+    return finish(described, rebuild_student(described, preprocessor, path), preprocessor, path)
+
+
+def rebuild_student(described: dict[str, Any], preprocessor: Preprocessor, folder: Path) -> DualEncoder:
+    """The encoder of a student's checkpoint, before its weights are loaded. Raises `ModelError`."""
+    section = _section(described, folder)
+    return build_encoder(section, preprocessor.text, preprocessor.tokenizer.vocab_size, weights=False)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -8,9 +8,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from compressor.preprocess.spec import TextSpec
-from compressor.recipe.models import StudentSection
-from compressor.students.build import build_encoder, recipe_vocabulary
 from compressor.students.dual_encoder import parameter_counts
 from compressor.students.encoder import Encoder
 
@@ -28,14 +25,6 @@ class Outline:
     def pair_flops(self) -> int:
         """One image and one text, forward."""
         return self.image_flops + self.text_flops
-
-
-def outline_student(section: StudentSection) -> Outline:
-    """Outline of a student. Raises `ModelError` for names and options that do not exist."""
-    text = TextSpec(context_length=section.text.context_length)
-    with torch.device("meta"):
-        encoder = build_encoder(section, text, recipe_vocabulary(section), weights=False)
-    return outline_encoder(encoder, section.image.input.size, section.text.context_length)
 
 
 def outline_encoder(encoder: Encoder, image_size: int, context_length: int) -> Outline:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from compressor.errors import ModelError
-from compressor.students.checkpoint import finish, load_checkpoint, read_description, read_preprocessor
+from compressor.preprocess.preprocessor import Preprocessor
+from compressor.students.checkpoint import finish, read_description, read_preprocessor, rebuild_student
+from compressor.students.dual_encoder import DualEncoder
 from compressor.students.encoder import Model
+from compressor.teachers.wrapped import WrappedEncoder
 
 
 def load_any_checkpoint(folder: Path | str) -> Model:
@@ -15,16 +19,26 @@ def load_any_checkpoint(folder: Path | str) -> Model:
     Raises `ModelError` for a folder that is not whole, is damaged, or is of an unknown family.
     """
     path = Path(folder)
-    described = read_description(path)
+    described, preprocessor = read_description(path), read_preprocessor(path)
+    return finish(described, rebuild_any(described, preprocessor, path), preprocessor, path)
+
+
+def rebuild_any(
+    described: dict[str, Any], preprocessor: Preprocessor, folder: Path
+) -> DualEncoder | WrappedEncoder:
+    """The encoder that a checkpoint's `config.json` describes, before its weights are loaded.
+
+    Raises `ModelError` for an unknown family or a configuration that cannot be built.
+    """
     family = described["family"]
     if family == "student":
-        return load_checkpoint(path)
+        return rebuild_student(described, preprocessor, folder)
     if family == "open_clip":
         from compressor.teachers.open_clip_teacher import rebuild_open_clip
 
-        return finish(described, rebuild_open_clip(described), read_preprocessor(path), path)
+        return rebuild_open_clip(described)
     if family == "transformers":
         from compressor.teachers.transformers_teacher import rebuild_transformers
 
-        return finish(described, rebuild_transformers(described), read_preprocessor(path), path)
-    raise ModelError(f"{path} holds a model of family '{family}', which this version does not know")
+        return rebuild_transformers(described)
+    raise ModelError(f"{folder} holds a model of family '{family}', which this version does not know")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import torch
-from torch import nn
 
 from compressor.recipe.teacher import (
     CheckpointTeacher,
@@ -11,7 +16,23 @@ from compressor.recipe.teacher import (
     TeacherSection,
     TransformersTeacher,
 )
+from compressor.students.checkpoint import read_description, read_preprocessor
+from compressor.students.encoder import Encoder
 from compressor.students.outline import Outline, outline_encoder
+from compressor.teachers.checkpoint import rebuild_any
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a checkpoint of a teacher would say of it (`Model.config`), and the sizes of what it reads.
+
+    `build` makes it with random weights, on torch's default device.
+    """
+
+    config: dict[str, Any]
+    image_size: int
+    context_length: int
+    build: Callable[[], Encoder]
 
 
 def outline_teacher(section: TeacherSection) -> Outline | None:
@@ -19,46 +40,47 @@ def outline_teacher(section: TeacherSection) -> Outline | None:
 
     Reads configurations only; never the network.
     """
+    described = describe_teacher(section)
+    if described is None:
+        return None
+    with torch.device("meta"):
+        encoder = described.build()
+    return outline_encoder(encoder, described.image_size, described.context_length)
+
+
+def describe_teacher(section: TeacherSection) -> Described | None:
+    """Architecture and sizes of a teacher, without its weights; None and raises as `outline_teacher`."""
     if isinstance(section, OpenClipTeacher):
         return _open_clip(section)
-    if isinstance(section, CheckpointTeacher):
-        return _checkpoint(section)
+    if isinstance(section, CheckpointTeacher) and section.path.is_dir():
+        config, read = read_description(section.path), read_preprocessor(section.path)
+        build = partial(rebuild_any, config, read, section.path)
+        return Described(config, read.image.size, read.text.context_length, build)
     if isinstance(section, TransformersTeacher) and section.path is not None:
-        return _transformers(section)
+        return _transformers(section.path)
     return None
 
 
-def _open_clip(section: OpenClipTeacher) -> Outline:
+def _open_clip(section: OpenClipTeacher) -> Described:
     from compressor.teachers.open_clip_source import find_source
-    from compressor.teachers.open_clip_teacher import OpenClipEncoder, build_architecture
+    from compressor.teachers.open_clip_teacher import rebuild_open_clip
 
     config = find_source(section, fetch=False).model_cfg
-    with torch.device("meta"):
-        encoder = OpenClipEncoder(build_architecture(config), int(config["embed_dim"]))
-    size = encoder.model.visual.image_size
+    size = config["vision_cfg"].get("image_size", 224)
     side = size if isinstance(size, int) else size[0]
-    return outline_encoder(encoder, side, int(config["text_cfg"].get("context_length", 77)))
+    length = int(config["text_cfg"].get("context_length", 77))
+    described = {"family": "open_clip", "model_cfg": config}
+    return Described(described, side, length, partial(rebuild_open_clip, described))
 
 
-def _checkpoint(section: CheckpointTeacher) -> Outline | None:
-    from compressor.teachers.checkpoint import load_any_checkpoint
-
-    if not section.path.is_dir():
-        return None
-    model = load_any_checkpoint(section.path)
-    encoder, spec = model.encoder, model.preprocessor
-    assert isinstance(encoder, nn.Module)
-    return outline_encoder(encoder.to("meta"), spec.image.size, spec.text.context_length)
-
-
-def _transformers(section: TransformersTeacher) -> Outline | None:
+def _transformers(folder: Path) -> Described | None:
     from compressor.students.transformers_tower import read_config
     from compressor.teachers.transformers_teacher import rebuild_transformers
 
-    assert section.path is not None
-    if not (section.path / "config.json").is_file():
+    if not (folder / "config.json").is_file():
         return None
-    config = read_config(section.path)
-    encoder = rebuild_transformers({"transformers": config.to_dict()})
+    config = read_config(folder)
     length = int(config.text_config.max_position_embeddings)
-    return outline_encoder(encoder.to("meta"), int(config.vision_config.image_size), length)
+    described = {"family": "transformers", "transformers": config.to_dict()}
+    size = int(config.vision_config.image_size)
+    return Described(described, size, length, partial(rebuild_transformers, described))

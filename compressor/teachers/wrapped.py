@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from compressor.students.dual_encoder import MAX_LOGIT_SCALE
 
 
 class WrappedEncoder(nn.Module):
@@ -29,8 +33,11 @@ class WrappedEncoder(nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """exp of the learned log temperature."""
+        """exp of the learned log temperature; in training CLIP's is pulled back to 100, as CLIP does."""
         scale: Tensor = self.model.logit_scale
+        if self.training and self.logit_bias is None:
+            with torch.no_grad():
+                scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
         return scale.exp().reshape(())
 
     @property

@@ -76,6 +76,24 @@ def test_a_teacher_is_fine_tuned_before_it_teaches(run: Run, folder: RunFolder) 
     assert untuned["fingerprint"] != tuned.fingerprint
 
 
+def test_attention_of_both_towers_beside_every_loss_on_embeddings(
+    run: Run, folder: RunFolder, teacher: Path
+) -> None:
+    losses = [
+        *({"kind": kind} for kind in ("contrastive", "feature", "similarity", "hard_negative", "task")),
+        *({"kind": kind} for kind in ("affinity", "icl", "gradient", "gram", "rkd_distance")),
+        {"kind": "masked_feature", "patch": 8, "fraction": 0.5},
+        {"kind": "amad", "variant": "kl", "alpha": "match_initial_scale", "image": {2: 1}},
+    ]
+    student = {"text": {"context_length": 32}, "tokenizer": {"kind": "file", "path": str(teacher)}}
+    results = run(student=student, distill={"losses": losses, "signals": "live", "control": False})
+    assert results is not None
+    records = curve(folder)
+    assert {str(loss["kind"]) for loss in losses} == set(records[0]["losses"])
+    assert all(np.isfinite(value) for record in records for value in record["losses"].values())
+    assert folder.bundle_of("teacher").exists()
+
+
 def test_no_teacher_is_a_plain_training(run: Run) -> None:
     results = run(teacher=None, distill={"losses": [{"kind": "task"}], "control": False})
     assert results is not None

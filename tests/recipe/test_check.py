@@ -41,6 +41,8 @@ def test_the_small_recipe_and_its_relatives_pass(load: Load) -> None:
         ["student.image.options={drop_rate: 0.1, act_layer: gelu, depths: [2, 2], x: null, y: true}"],
         ["student.text={kind: pretrained, config: {model_type: bert}}"],
         ["data={kind: huggingface, path: folder}"],
+        ["student={kind: inherit, image: {layers: 2}, embed_dim: 64}"],
+        ["distill.losses=[{kind: amad, image: {2: 1, 4: 2}, text: null, alpha: 3}]", "distill.signals=live"],
     ):
         check(load(*overrides))
 
@@ -56,6 +58,27 @@ def test_the_small_recipe_and_its_relatives_pass(load: Load) -> None:
             ["teacher=null", "distill.losses=[{kind: task}]", "distill.control=true"],
             "distill.control: is true, but",
         ),
+        (
+            ["distill.losses=[{kind: task}, {kind: amad}]"],
+            "distill.signals: is stored, but attention maps are too large to be kept",
+        ),
+        (
+            [EMBEDDINGS, "distill.losses=[{kind: amad}]"],
+            "distill.losses.0: amad needs the teacher's attention, which a teacher of kind embeddings",
+        ),
+        (
+            ["distill.losses=[{kind: regression}]"],
+            "distill.losses.0: regression needs the teacher's global",
+        ),
+        (
+            ["distill.losses=[{kind: amad, alpha: match_initial_scale}]", "distill.signals=live"],
+            "distill.losses.0.alpha: is match_initial_scale, and there is no other loss to match",
+        ),
+        (
+            [EMBEDDINGS, "student={kind: inherit}"],
+            "student.kind: is inherit, but teacher is of kind embeddings, which has no weights to give",
+        ),
+        (["teacher=null", "student={kind: inherit}"], "student.kind: is inherit, but teacher is null"),
         ([EMBEDDINGS, "distill.signals=live"], "distill.signals: is live, but a teacher of embeddings"),
         (
             [EMBEDDINGS, "distill.augmentation.horizontal_flip=0.5"],

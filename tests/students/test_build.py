@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from compressor.errors import ModelError
+from compressor.pipeline.student import outline_student
 from compressor.preprocess.spec import TextSpec
 from compressor.preprocess.text import Tokenizer
-from compressor.recipe.models import FileTokenizer
-from compressor.students.build import build_student, build_tokenizer, student_sizes
+from compressor.recipe.models import FileTokenizer, StudentSection
+from compressor.students.build import build_student, build_tokenizer
 from compressor.students.dual_encoder import DualEncoder, parameter_counts
 from compressor.students.encoder import Encoder, Model
 from compressor.students.weights import hash_weights
@@ -26,6 +27,13 @@ Tokens = tuple[Tokenizer, TextSpec]
 def encoder_of(model: Model) -> DualEncoder:
     assert isinstance(model.encoder, DualEncoder)
     return model.encoder
+
+
+def sizes_of(section: StudentSection) -> dict[str, int]:
+    """Parameters by side, of a student that is never made."""
+    outline = outline_student(section, None)
+    assert outline is not None
+    return outline.parameters
 
 
 def test_embeddings_are_unit_rows_of_the_recipes_width(student: Model) -> None:
@@ -78,7 +86,7 @@ def test_sizes_are_known_without_building_weights(student: Model) -> None:
     # Training stopped before 300 tokens, so the plan counts a few more embedding rows than the student has.
     vocab = student.preprocessor.tokenizer.vocab_size
     assert vocab <= 300
-    sizes = student_sizes(student_section())
+    sizes = sizes_of(student_section())
     built = parameter_counts(encoder_of(student))
     assert sizes["image"] == built["image"]
     assert sizes["text"] == built["text"] + (300 - vocab) * 32
@@ -90,7 +98,7 @@ def test_sizes_of_transformers_towers_are_known_too() -> None:
         image={"kind": "transformers", "config": CLIP_VISION, "input": {"size": 32}},
         text={"kind": "pretrained", "config": BERT | {"vocab_size": 400}, "context_length": 12},
     )
-    sizes = student_sizes(section)
+    sizes = sizes_of(section)
     assert sizes["text"] > 400 * 16
     assert sizes["total"] == sizes["image"] + sizes["text"] + 1
 
