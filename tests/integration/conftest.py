@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -139,3 +140,23 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture
+def small_clip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A small architecture that open_clip knows by name."""
+    import open_clip
+
+    config = {
+        "embed_dim": 16,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    path = tmp_path / "ViT-Tiny-test-quickgelu.json"
+    path.write_text(json.dumps(config))
+    registry = open_clip.factory
+    monkeypatch.setattr(registry, "_MODEL_CONFIG_PATHS", list(registry._MODEL_CONFIG_PATHS))
+    monkeypatch.setattr(registry, "_MODEL_CONFIGS", dict(registry._MODEL_CONFIGS))
+    open_clip.add_model_config(path)
+    return path.stem

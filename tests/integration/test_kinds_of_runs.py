@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import pytest
 from safetensors.numpy import save_file
 
@@ -219,24 +218,6 @@ def test_images_without_captions_serve_the_image_side(run: Run, folder: RunFolde
     assert student is not None
     assert np.isfinite(student.rsum)
     assert all(np.isfinite(record["total"]) for record in curve(folder))
-
-
-@pytest.fixture
-def small_clip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """A small architecture that open_clip knows by name."""
-    config = {
-        "embed_dim": 16,
-        "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    }
-    path = tmp_path / "ViT-Tiny-test-quickgelu.json"
-    path.write_text(json.dumps(config))
-    registry = open_clip.factory
-    monkeypatch.setattr(registry, "_MODEL_CONFIG_PATHS", list(registry._MODEL_CONFIG_PATHS))
-    monkeypatch.setattr(registry, "_MODEL_CONFIGS", dict(registry._MODEL_CONFIGS))
-    open_clip.add_model_config(path)
-    return path.stem
 
 
 def test_a_rehearsal_goes_through_every_stage_without_weights(
