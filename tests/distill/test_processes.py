@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from compressor.distill.curves import read_curves
 from compressor.distill.trainer import train
 from compressor.files import sha256_file
-from tests.distill.two_processes import RUNS, jobs
+from tests.distill.two_processes import RUNS, attention_job, jobs
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         start_new_session=True,
     )
     try:
-        for job in jobs(one).values():
+        for job in [*jobs(one).values(), attention_job(one)]:
             train(job)
         output, _ = process.communicate(timeout=120)
     finally:
@@ -90,6 +90,19 @@ def test_the_queue_holds_the_rows_of_both_processes_in_order(folders: tuple[Path
         if name.startswith("queue."):
             torch.testing.assert_close(two[name], one[name], msg=name)
     assert one["queue.filled"].item() == min(20, 8 * RUNS[run]["steps"])
+
+
+def test_attention_maps_are_compared_over_the_batch_of_both_processes(folders: tuple[Path, Path]) -> None:
+    one, two = (read_curves(folder / "attention" / "metrics.jsonl") for folder in folders)
+    for alone, together in zip(one, two, strict=True):
+        assert together["losses"] == pytest.approx(alone["losses"], rel=1e-4)
+        assert together["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
+    assert one[0]["losses"]["amad"] == pytest.approx(one[0]["losses"]["task"], rel=1e-4)
+    last = "attention/checkpoints/step-00000003/optimizer.safetensors"
+    moments, others = (load_file(folder / last) for folder in folders)
+    for name, tensor in moments.items():
+        atol = 1e-4 * (tensor.abs().max().item() or 1.0)
+        torch.testing.assert_close(others[name], tensor, rtol=1e-3, atol=atol, msg=name)
 
 
 def test_batchnorm_and_uneven_batches_are_refused_and_freezing_works(folders: tuple[Path, Path]) -> None:

@@ -14,6 +14,7 @@ from compressor.distill.store import TeacherStore
 from compressor.distill.trainer import train
 from compressor.errors import ModelError, RecipeError
 from compressor.recipe.losses import (
+    AMADLoss,
     ContrastiveLoss,
     DSMDRatesBalance,
     FeatureLoss,
@@ -22,6 +23,7 @@ from compressor.recipe.losses import (
     SimilarityLoss,
     TaskLoss,
 )
+from tests.distill.attention_world import amad_job, attention_world
 from tests.distill.world import World, build_world
 
 LOSSES = [
@@ -69,6 +71,20 @@ def jobs(folder: Path) -> dict[str, TrainingJob]:
     return made
 
 
+def attention_job(folder: Path) -> TrainingJob:
+    """Attention maps of both towers, in pieces, beside a loss over the whole batch."""
+    config = AMADLoss(kind="amad", variant="token", alpha="match_initial_scale")
+    return amad_job(
+        attention_world(folder / "attention-world"),
+        str(folder / "attention"),
+        config,
+        losses=[TaskLoss(kind="task")],
+        steps=3,
+        micro_batch_size=3,
+        clip_norm=None,
+    )
+
+
 def refusals(folder: Path) -> list[str]:
     """What two processes must not do."""
     sentences = []
@@ -85,7 +101,7 @@ def refusals(folder: Path) -> list[str]:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    for job in jobs(folder).values():
+    for job in [*jobs(folder).values(), attention_job(folder)]:
         train(job)
     sentences = refusals(folder)
     if torch.distributed.get_rank() == 0:
