@@ -58,7 +58,7 @@ class Bench:
         decoded = DecodedImages.build(pairs, side, folder / "decoded")
         preprocessors = (student.preprocessor, self.teacher.preprocessor)
         self.rows = TrainingSet(pairs, decoded, preprocessors[0], Augmentation(), 0)
-        self.live_rows = TrainingSet(pairs, decoded, preprocessors[0], Augmentation(), 0, preprocessors[1])
+        self.live_rows = TrainingSet(pairs, decoded, preprocessors[0], Augmentation(), 0, preprocessors[1:])
         self.section = DistillSection.model_validate(
             recipe.distill.model_dump()
             | {"steps": steps + WARMUP, "epochs": None, "batch_size": batch, "micro_batch_size": None}

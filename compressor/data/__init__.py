@@ -13,8 +13,10 @@ from compressor.recipe.data import (
     HuggingFaceData,
     KarpathyData,
     ScenesData,
+    ScenesQuestionsData,
     Split,
     TableData,
+    VqaData,
     WebDatasetData,
 )
 
@@ -24,14 +26,22 @@ __all__ = ["PairSet", "RawPairSet", "Row", "missing_data", "open_pairs"]
 def open_pairs(section: DataSection, split: Split, seed: int = 0) -> PairSet:
     """The rows of one split, at most `data.limit.<split>` of them.
 
-    The limit takes the first rows of a shuffle by `seed`, and keeps them in the source's order.
+    The limit takes the first rows of a shuffle by `seed`, and keeps them in the source's order. A source of
+    questions gives `QuestionPairs`, whose captions are the questions.
 
     Raises:
         MissingResourceError: files are not where the recipe says.
         DataError: the annotations are malformed, ids repeat, or the split has no rows.
         MissingDependencyError: the source needs an extra that is not installed.
     """
-    return limited(_open(section, split), getattr(section.limit, split), seed)
+    whole = _open(section, split)
+    kept = limited(whole, getattr(section.limit, split), seed)
+    if isinstance(section, ScenesQuestionsData | VqaData):
+        from compressor.data.question_pairs import QuestionPairs, limited_questions
+
+        assert isinstance(whole, QuestionPairs)
+        return limited_questions(whole, kept.rows)
+    return kept
 
 
 def missing_data(section: DataSection) -> list[str]:
@@ -63,6 +73,10 @@ def missing_data(section: DataSection) -> list[str]:
         from compressor.data import webdataset
 
         return webdataset.missing(section)
+    if isinstance(section, VqaData):
+        from compressor.data.question_pairs import missing_questions
+
+        return missing_questions(section)
     return []
 
 
@@ -95,4 +109,8 @@ def _open(section: DataSection, split: Split) -> PairSet:
         from compressor.data.webdataset import open_webdataset
 
         return open_webdataset(section, split)
+    if isinstance(section, ScenesQuestionsData | VqaData):
+        from compressor.data.question_pairs import open_questions
+
+        return open_questions(section, split)
     assert_never(section)

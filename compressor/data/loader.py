@@ -19,12 +19,23 @@ from compressor.data.decoded import DecodedImages
 from compressor.data.pairs import PairSet, Row
 from compressor.data.randomness import keyed_integer, keyed_permutation
 from compressor.errors import DataError
-from compressor.preprocess.preprocessor import Preprocessor
+from compressor.preprocess.preprocessor import ImagePreprocessor, Preprocessor, TextPreprocessor
 from compressor.preprocess.spec import ImageSpec
 from compressor.recipe.training import Augmentation
 
 PLAIN_BYTES = 1_000_000_000
 """Plain pixels are kept in memory while all of them together take less than this."""
+
+
+@dataclass(frozen=True)
+class TeacherInputs:
+    """A batch as one live teacher takes it; None for what a teacher of one modality does not look at.
+
+    `pixels` (B, 3, H, W) uint8, `input_ids` (B, L) int64 with padding only where there is no caption.
+    """
+
+    pixels: Tensor | None
+    input_ids: Tensor | None
 
 
 @dataclass
@@ -33,8 +44,8 @@ class Batch:
 
     `index` (B,) int64: rows of the training set. `caption` (B,) int64: number of the caption in its row, -1 =
     none. `pixels` (B, 3, H, W) uint8 and `input_ids` (B, L) int64 are the student's; rows without a caption
-    hold padding only and are False in `has_caption` (B,) bool. The teacher's are there when the training set
-    has a teacher.
+    hold padding only and are False in `has_caption` (B,) bool. `teachers` are the inputs of each teacher that
+    the training set prepares for, in its order.
     """
 
     index: Tensor
@@ -43,8 +54,7 @@ class Batch:
     pixels: Tensor
     input_ids: Tensor
     has_caption: Tensor
-    teacher_pixels: Tensor | None = None
-    teacher_input_ids: Tensor | None = None
+    teachers: tuple[TeacherInputs, ...] = ()
 
 
 def normalize_pixels(pixels: Tensor, spec: ImageSpec) -> Tensor:
@@ -55,7 +65,7 @@ def normalize_pixels(pixels: Tensor, spec: ImageSpec) -> Tensor:
 
 
 class TrainingSet:
-    """The rows of a pair set whose images decoded, ready for a student (and for a live teacher)."""
+    """The rows of a pair set whose images decoded, ready for a student (and for live teachers)."""
 
     def __init__(
         self,
@@ -64,31 +74,43 @@ class TrainingSet:
         student: Preprocessor,
         augmentation: Augmentation,
         seed: int,
-        teacher: Preprocessor | None = None,
+        teachers: Sequence[ImagePreprocessor | TextPreprocessor] = (),
     ) -> None:
         self.pairs = pairs
         self.decoded = decoded
         self.student = student
-        self.teacher = teacher
+        self.teachers = tuple(teachers)
         self.augmentation = augmentation
         self.seed = seed
         all_rows = pairs.rows
         self.rows: list[Row] = [all_rows[row] for row in decoded.kept]
         self._first_caption = np.cumsum([0] + [len(row.captions) for row in self.rows])
         self._tokens = _tokenize(self.rows, student)
-        self._teacher_tokens = None if teacher is None else _tokenize(self.rows, teacher)
-        self._plain = _PlainPixels(decoded, student.image, PLAIN_BYTES)
-        self._teacher_plain = None
-        if teacher is not None and teacher.image != student.image:
-            self._teacher_plain = _PlainPixels(decoded, teacher.image, PLAIN_BYTES - self._plain.bytes)
+        self._teacher_tokens = [
+            _tokenize(self.rows, teacher) if isinstance(teacher, TextPreprocessor) else None
+            for teacher in self.teachers
+        ]
+        self._teacher_specs = [
+            teacher.image if isinstance(teacher, ImagePreprocessor) else None for teacher in self.teachers
+        ]
+        self._plain: dict[ImageSpec, _PlainPixels] = {}
+        for spec in (student.image, *self._teacher_specs):
+            if spec is not None and spec not in self._plain:
+                left = PLAIN_BYTES - sum(kept.bytes for kept in self._plain.values())
+                self._plain[spec] = _PlainPixels(decoded, spec, left)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
-    def same_tokens(self) -> bool:
-        """True when the teacher reads every caption as the very tokens that the student reads."""
-        return self._teacher_tokens is not None and np.array_equal(self._tokens, self._teacher_tokens)
+    def number_of(self, teacher: ImagePreprocessor | TextPreprocessor) -> int | None:
+        """Place of a teacher's inputs in `Batch.teachers`; None where none are prepared for it."""
+        prepared = [each.fingerprint for each in self.teachers]
+        return prepared.index(teacher.fingerprint) if teacher.fingerprint in prepared else None
+
+    def same_tokens(self, number: int) -> bool:
+        """True when a teacher reads every caption as the very tokens that the student reads."""
+        tokens = self._teacher_tokens[number]
+        return tokens is not None and np.array_equal(self._tokens, tokens)
 
     def digest(self, i: int) -> str:
         """Content key of row i's decoded pixels."""
@@ -111,7 +133,7 @@ class TrainingSet:
         parameters = self._view(i, view)
         if parameters is not None and parameters.crop is not None:
             return apply_view(self.decoded[i], parameters, spec)
-        kept = self._kept(spec)
+        kept = self._plain.get(spec)
         plain = plain_pixels(self.decoded[i], spec) if kept is None else kept.rows(np.asarray([i]))[0]
         return plain if parameters is None else finish_view(plain, parameters)
 
@@ -122,21 +144,22 @@ class TrainingSet:
         caption = np.asarray([self.sample_caption(i, epoch) for i in index.tolist()], dtype=np.int64)
         # Row -1 of the tokens is padding.
         token_row = np.where(caption < 0, -1, self._first_caption[index] + caption)
-        teacher_pixels = teacher_ids = None
-        pixels = self._pixels(index, view, self.student.image)
-        if self.teacher is not None and self._teacher_tokens is not None:
-            same = self.teacher.image == self.student.image
-            teacher_pixels = pixels if same else self._pixels(index, view, self.teacher.image)
-            teacher_ids = torch.from_numpy(self._teacher_tokens[token_row].astype(np.int64))
+        pixels = {spec: self._pixels(index, view, spec) for spec in self._plain}
+        teachers = tuple(
+            TeacherInputs(
+                None if spec is None else pixels[spec],
+                None if tokens is None else torch.from_numpy(tokens[token_row].astype(np.int64)),
+            )
+            for spec, tokens in zip(self._teacher_specs, self._teacher_tokens, strict=True)
+        )
         return Batch(
             index=torch.from_numpy(index),
             caption=torch.from_numpy(caption),
             view=view,
-            pixels=pixels,
+            pixels=pixels[self.student.image],
             input_ids=torch.from_numpy(self._tokens[token_row].astype(np.int64)),
             has_caption=torch.from_numpy(caption >= 0),
-            teacher_pixels=teacher_pixels,
-            teacher_input_ids=teacher_ids,
+            teachers=teachers,
         )
 
     def _view(self, i: int, view: int) -> View | None:
@@ -144,15 +167,9 @@ class TrainingSet:
             return None
         return view_parameters(self.augmentation, self.seed, self.rows[i].id, view)
 
-    def _kept(self, spec: ImageSpec) -> _PlainPixels | None:
-        for kept in (self._plain, self._teacher_plain):
-            if kept is not None and kept.spec == spec:
-                return kept
-        return None
-
     def _pixels(self, index: NDArray[np.int64], view: int, spec: ImageSpec) -> Tensor:
         """(B, 3, size, size) uint8, equal to `view_pixels` row by row."""
-        kept = self._kept(spec)
+        kept = self._plain.get(spec)
         config = self.augmentation
         if kept is None or config.crop_scale is not None or config.colour > 0:
             return torch.stack([self.view_pixels(i, view, spec) for i in index.tolist()])
@@ -186,7 +203,7 @@ class _PlainPixels:
         return torch.from_numpy(self._pixels[index])
 
 
-def _tokenize(rows: Sequence[Row], preprocessor: Preprocessor, chunk: int = 8192) -> NDArray[np.int32]:
+def _tokenize(rows: Sequence[Row], preprocessor: TextPreprocessor, chunk: int = 8192) -> NDArray[np.int32]:
     """All captions in order and one row of padding at the end: (captions + 1, L)."""
     captions = [caption for row in rows for caption in row.captions]
     length = preprocessor.text.context_length

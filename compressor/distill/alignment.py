@@ -34,7 +34,7 @@ class WatchedLayers:
         for side in SIDES:
             pairs: LayerPairs | None = getattr(config, side)
             if pairs is not None:
-                layers = _layers(pairs, of_teacher)
+                layers = chosen_layers(pairs, of_teacher=of_teacher)
                 capture = AttentionCapture(tower(encoder, side), layers)
                 self._captures[side] = self._attached.enter_context(capture)
 
@@ -157,7 +157,7 @@ def without_padding(
     )
 
 
-def _layers(pairs: LayerPairs, of_teacher: bool) -> Layers:
+def chosen_layers(pairs: LayerPairs, *, of_teacher: bool) -> Layers:
     """Layers to watch in the order of the pairs; recipes count from 1, captures from 0."""
     if pairs == "last":
         return "last"

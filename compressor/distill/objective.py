@@ -1,55 +1,87 @@
-"""From the student's rows and the teacher's to one number, over the batch of all processes."""
+"""What a step of a training is about: losses of a batch, and where their gradients go."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from compressor.data.loader import Batch
 from compressor.distill.checkpoint import Checkpoints
-from compressor.distill.gradcache import Embedded
-from compressor.distill.signals import TeacherRows
 from compressor.errors import DivergedError
-from compressor.losses.batch import EmbeddingBatch
-from compressor.losses.distributed import gather_batch
+
+SeedPiece = Callable[[int], None]
+"""Seeds dropout and its like for one piece of a batch."""
 
 
-def joined_batch(student: Embedded, batch: Batch, teacher: TeacherRows | None) -> EmbeddingBatch:
-    """The embeddings of all processes' rows; gradients flow back into this process's."""
-    device = student.image.device
-    local = EmbeddingBatch(
-        student_image=student.image,
-        student_text=student.text,
-        teacher_image=None if teacher is None else teacher.image,
-        teacher_text=None if teacher is None else teacher.text,
-        sample=batch.index.to(device, non_blocking=True),
-        has_text=batch.has_caption.to(device, non_blocking=True),
-        logit_scale=student.logit_scale,
-        student_masked_image=student.masked_image,
-        teacher_global=None if teacher is None else teacher.representation,
-    )
-    return gather_batch(local)
+@dataclass(frozen=True)
+class Step:
+    """One batch, forward.
 
-
-def alignment_of_all(student: Embedded) -> Tensor | None:
-    """How far the attention maps of all processes' rows are from the teacher's: the sum of the terms.
-
-    Its gradient is this process's part times the number of processes: DistributedDataParallel takes the mean.
-    None where no loss compares attention maps.
+    `losses` are scalars over the batch of all processes, weighted by the recipe and not by the balancer;
+    `shared` the leaves that all of them reach, for balancers that compare gradients. Once the total has been
+    sent backward, `backward` passes its gradients on into the model; `after` follows the optimiser's step.
     """
-    terms, weight = student.alignment, student.alignment_weight
-    if terms is None or weight is None:
-        return None
+
+    losses: dict[str, Tensor]
+    shared: Sequence[Tensor]
+    backward: Callable[[], None]
+    after: Callable[[], None]
+
+
+class Objective(Protocol):
+    """A model at its training, and what it is trained on.
+
+    `model` holds the weights that are validated and kept; `parts` are further modules that learn, or hold
+    what a checkpoint must keep, under the names of its groups.
+    """
+
+    model: nn.Module
+    parts: Mapping[str, nn.Module]
+
+    def prepare(self) -> None:
+        """Make the teacher ready for all that the training will show."""
+        ...
+
+    def step(self, batch: Batch, seed_piece: SeedPiece) -> Step:
+        """Losses of this process's part of a batch, in pieces where the recipe asks for them."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the weights that the model holds now, in evaluation mode; none without a validation."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Keep the weights that the model holds now, whole or not at all."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Put back what `save` kept."""
+        ...
+
+    def close(self) -> None:
+        """Take off what watched the models."""
+        ...
+
+
+def mean_of_all(terms: Tensor, weight: Tensor) -> Tensor:
+    """Means (T,) over the rows of all processes from those of each, which are over `weight` (T,) things.
+
+    The gradient is this process's part times the number of processes: DistributedDataParallel takes the mean.
+    """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return terms.sum()
+        return terms
     whole = torch.stack([terms.detach() * weight, weight])
     dist.all_reduce(whole)
     total = whole[1].clamp(min=1)
     own = terms * (dist.get_world_size() * weight / total)
-    return (own + (whole[0] / total - own.detach())).sum()
+    return own + (whole[0] / total - own.detach())
 
 
 def read_values(

@@ -22,8 +22,10 @@ from compressor.distill.alignment import Maps, WatchedLayers
 from compressor.distill.store import TeacherStore
 from compressor.distill.teacher_forward import FrozenTeacher, Precision
 from compressor.errors import ModelError
+from compressor.losses.ensemble import Member
 from compressor.recipe.losses import AMADLoss
 from compressor.students.encoder import Model
+from compressor.teachers.unimodal import AnyTeacher
 
 if TYPE_CHECKING:
     from compressor.teachers.embeddings import StoredEmbeddings
@@ -36,7 +38,8 @@ class TeacherRows:
     Attributes:
         image: (B, D) unit rows, fp32; None for a unimodal teacher.
         text: (B, D) unit rows, fp32, zeros for a row without a caption; None for a unimodal teacher.
-        representation: (B, E), what a unimodal teacher says of the pair, of any length.
+        representation: (B, E), what a unimodal teacher says of the pair, of any length, fp32; zeros where a
+            text teacher has no caption.
         attention: maps of the layers that a live teacher was asked for, by where they are.
     """
 
@@ -47,10 +50,14 @@ class TeacherRows:
 
 
 class Signals(Protocol):
-    """What a teacher says about a batch. `dim` is its width, `fingerprint` its identity."""
+    """What a teacher says about a batch.
+
+    `dim` is its width, `fingerprint` its identity, `members` whose rows stand side by side in an ensemble's.
+    """
 
     dim: int
     fingerprint: str
+    members: tuple[Member, ...]
 
     def to(self, device: torch.device) -> Self:
         """Rows come back on this device from now on."""
@@ -69,11 +76,23 @@ class Signals(Protocol):
         ...
 
 
+def prepared_number(teacher: AnyTeacher, training_set: TrainingSet) -> int:
+    """Place of a live teacher's inputs in every batch. Raises `ModelError` where none are prepared."""
+    number = training_set.number_of(teacher.preprocessor)
+    if number is None:
+        raise ModelError(
+            f"the training set does not prepare images and texts for the live teacher '{teacher.name}'"
+        )
+    return number
+
+
 class LiveSignals:
     """Runs the teacher on every batch, on its own pixels and tokens of the same view and caption.
 
     With `amad` it also hands over the attention maps of the layers that the loss names.
     """
+
+    members: tuple[Member, ...] = ()
 
     def __init__(
         self,
@@ -89,14 +108,10 @@ class LiveSignals:
         When the training set does not prepare inputs for this teacher; with `amad` on texts also when these
         are not the student's tokens, and for layers that the teacher does not have.
         """
-        prepared_for = training_set.teacher
-        if prepared_for is None or prepared_for.fingerprint != teacher.preprocessor.fingerprint:
-            raise ModelError(
-                f"the training set does not prepare images and texts for the live teacher '{teacher.name}'"
-            )
+        self._number = prepared_number(teacher, training_set)
         self.dim = int(teacher.encoder.embed_dim)
         self.fingerprint = teacher.fingerprint
-        if amad is not None and amad.text is not None and not training_set.same_tokens:
+        if amad is not None and amad.text is not None and not training_set.same_tokens(self._number):
             raise ModelError(
                 "amad compares texts token by token, and the student's tokens are not the teacher's: give "
                 "the student the teacher's tokenizer and context_length, or set amad's text: null"
@@ -117,11 +132,12 @@ class LiveSignals:
         """Nothing to do: any view can be computed."""
 
     def for_batch(self, batch: Batch) -> TeacherRows:
-        if batch.teacher_pixels is None or batch.teacher_input_ids is None:
-            raise ModelError("the batch carries no inputs for the live teacher")
+        inputs = batch.teachers[self._number]
+        assert inputs.pixels is not None  # prepared for a teacher of both modalities
+        assert inputs.input_ids is not None
         maps: dict[str, list[AttentionMap]] = defaultdict(list)
-        image = self._teacher.images(batch.teacher_pixels, partial(self._collect, "image", maps))
-        text = self._teacher.texts(batch.teacher_input_ids, partial(self._collect, "text", maps))
+        image = self._teacher.images(inputs.pixels, partial(self._collect, "image", maps))
+        text = self._teacher.texts(inputs.input_ids, partial(self._collect, "text", maps))
         has_caption = batch.has_caption.to(text.device)
         return TeacherRows(
             F.normalize(image, dim=1),
@@ -158,6 +174,8 @@ def _joined(pieces: Sequence[AttentionMap]) -> AttentionMap:
 class StoredSignals:
     """Reads the teacher's rows from a store."""
 
+    members: tuple[Member, ...] = ()
+
     def __init__(self, store: TeacherStore, training_set: TrainingSet) -> None:
         self.dim = store.dim
         self.fingerprint = store.fingerprint
@@ -166,8 +184,7 @@ class StoredSignals:
         self._device = torch.device("cpu")
         self._images: dict[int, np.ndarray] = {}
         self._texts = store.text_numbers(training_set)
-        counts = [len(row.captions) for row in training_set.rows]
-        self._first_caption = np.cumsum([0, *counts[:-1]])
+        self._first_caption = first_captions(training_set)
 
     def to(self, device: torch.device) -> StoredSignals:
         self._device = device
@@ -198,8 +215,16 @@ class StoredSignals:
         return F.normalize(torch.from_numpy(rows).to(self._device).float(), dim=1)
 
 
+def first_captions(training_set: TrainingSet) -> np.ndarray:
+    """(N,) place of each row's first caption among the captions of all rows."""
+    counts = [len(row.captions) for row in training_set.rows]
+    return np.cumsum([0, *counts[:-1]])
+
+
 class EmbeddingSignals:
     """Reads rows of a model that is not here, by image and caption id."""
+
+    members: tuple[Member, ...] = ()
 
     def __init__(self, embeddings: StoredEmbeddings, training_set: TrainingSet) -> None:
         self.dim = embeddings.dim

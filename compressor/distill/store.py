@@ -22,13 +22,13 @@ from compressor.distill.store_index import (
 )
 from compressor.errors import MissingResourceError
 from compressor.files import hash_json
-from compressor.students.encoder import Model
+from compressor.teachers.unimodal import AnyTeacher
 
 PIXELS_VERSION = 1
 """Raised when the way from decoded pixels to a view changes: older stores are then stale."""
 
 
-def store_key(teacher: Model, training_set: TrainingSet) -> str:
+def store_key(teacher: AnyTeacher, training_set: TrainingSet) -> str:
     """What a store belongs to: teacher weights, its preprocessing, and the augmentation that draws the views.
 
     Pictures and captions are not in it: their rows are keyed by content, so that changed data keeps the
@@ -76,7 +76,7 @@ class TeacherStore:
     def build(
         cls,
         folder: Path,
-        teacher: Model,
+        teacher: AnyTeacher,
         training_set: TrainingSet,
         views: Sequence[int],
         batch_size: int = 64,
@@ -86,13 +86,14 @@ class TeacherStore:
     ) -> TeacherStore:
         """Bring the store in `folder/<key>` up to date, running the teacher on the rows that are missing.
 
+        A teacher of one modality has rows of that one only, in the length that it gives them.
         Rows are grouped into shards by a plan that does not depend on the number of processes; each process
         writes every world-th shard. A shard appears whole or not at all, so a killed build goes on where it
         was. While another process builds the same store this one waits (`wait=False`: raises
         `RunLockedError`). `progress(done, total)` counts the rows of this process.
 
         Raises:
-            ModelError: the teacher gives NaN.
+            ModelError: the teacher gives NaN, or values that half precision cannot hold.
             DiskFullError: no space left; finished shards stay.
         """
         key = store_key(teacher, training_set)

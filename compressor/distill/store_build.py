@@ -32,7 +32,8 @@ from compressor.distill.store_index import (
 from compressor.distill.teacher_forward import FrozenTeacher
 from compressor.errors import ModelError, RunLockedError
 from compressor.files import atomic_write_bytes
-from compressor.students.encoder import Model
+from compressor.preprocess.preprocessor import ImagePreprocessor, TextPreprocessor
+from compressor.teachers.unimodal import AnyTeacher
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class StoreBuilder:
 
     folder: Path
     key: str
-    teacher: Model
+    teacher: AnyTeacher
     training_set: TrainingSet
     batch_size: int
     shard_rows: int
@@ -90,7 +91,7 @@ class StoreBuilder:
         The same for any number of ranks.
         """
         rows = self.training_set.rows
-        for kind in KINDS:
+        for kind in kinds_of(self.teacher):
             sources: list[Any]
             if kind == "image":
                 sources = [(i, view) for view in views for i in range(len(rows))]
@@ -162,19 +163,40 @@ class StoreBuilder:
             inputs = waiting.result()
             if following is not None:
                 waiting = pool.submit(prepare, following)
-            yield encode(inputs).half().cpu().numpy()
+            yield self._in_half(encode(inputs))
+
+    def _in_half(self, rows: Tensor) -> np.ndarray:
+        half = rows.half()
+        if not bool(torch.isfinite(half).all()):
+            largest, most = float(rows.abs().amax()), torch.finfo(half.dtype).max
+            raise ModelError(
+                f"the teacher '{self.teacher.name}' gave values up to {largest:.3g}, and half precision, in "
+                f"which they are stored, ends at {most:.0f}: set distill.signals: live"
+            )
+        stored: np.ndarray = half.cpu().numpy()
+        return stored
 
     def _pixels(self, sources: Sequence[tuple[int, int]]) -> Tensor:
-        spec = self.teacher.preprocessor.image
+        preprocessor = self.teacher.preprocessor
+        assert isinstance(preprocessor, ImagePreprocessor)
+        spec = preprocessor.image
         return torch.stack([self.training_set.view_pixels(i, view, spec) for i, view in sources])
 
     def _tokens(self, captions: Sequence[str]) -> Tensor:
-        return torch.from_numpy(self.teacher.preprocessor.texts(captions))
+        preprocessor = self.teacher.preprocessor
+        assert isinstance(preprocessor, TextPreprocessor)
+        return torch.from_numpy(preprocessor.texts(captions))
 
     def _write(self, plan: ShardPlan, embeddings: np.ndarray) -> None:
         keys = np.frombuffer(b"".join(plan.keys), np.uint8).reshape(len(plan.keys), -1)
         data = save({"embeddings": embeddings, "keys": keys}, metadata={"store": self.key})
         atomic_write_bytes(self.folder / plan.entry.file, data)
+
+
+def kinds_of(teacher: AnyTeacher) -> list[Kind]:
+    """Rows that a teacher has: of images, of captions, or of both."""
+    sides: dict[Kind, type] = {"image": ImagePreprocessor, "text": TextPreprocessor}
+    return [kind for kind in KINDS if isinstance(teacher.preprocessor, sides[kind])]
 
 
 @contextmanager

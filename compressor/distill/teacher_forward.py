@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from compressor.data.loader import normalize_pixels
 from compressor.errors import ModelError
-from compressor.students.encoder import Model
+from compressor.preprocess.preprocessor import ImagePreprocessor
+from compressor.teachers.unimodal import AnyTeacher
 
 Precision = Literal["no", "bf16", "fp16"]
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -20,18 +21,23 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class FrozenTeacher:
     """A teacher in evaluation mode on one device, with its own preprocessing.
 
-    Rows come back L2-normalised in fp32 on that device, without a graph; at most `batch_size` at a time go
-    through the model. Raises `ModelError` for an embedding that is not finite.
+    Rows come back in fp32 on that device, without a graph, L2-normalised but for a teacher of one modality,
+    which has no other; at most `batch_size` at a time go through the model. Raises `ModelError` for an
+    embedding that is not finite.
     """
 
     def __init__(
-        self, model: Model, device: torch.device, batch_size: int | None = None, precision: Precision = "no"
+        self,
+        model: AnyTeacher,
+        device: torch.device,
+        batch_size: int | None = None,
+        precision: Precision = "no",
     ) -> None:
         self.model = model
         self.device = device
         self.batch_size = batch_size
         self.precision = precision
-        self._encoder = model.encoder.eval().to(device)  # type: ignore[attr-defined]
+        self._encoder: Any = model.encoder.eval().to(device)  # type: ignore[union-attr]
         self.dim = int(model.encoder.embed_dim)
 
     def images(self, pixels: Tensor, after_piece: Callable[[], None] | None = None) -> Tensor:
@@ -43,7 +49,10 @@ class FrozenTeacher:
         return self._in_pieces(input_ids, self._encoder.encode_text, "text", after_piece)
 
     def _encode_pixels(self, pixels: Tensor) -> Tensor:
-        return self._encoder.encode_image(normalize_pixels(pixels, self.model.preprocessor.image))
+        preprocessor = self.model.preprocessor
+        assert isinstance(preprocessor, ImagePreprocessor)
+        rows: Tensor = self._encoder.encode_image(normalize_pixels(pixels, preprocessor.image))
+        return rows
 
     def _in_pieces(
         self,

@@ -16,16 +16,16 @@ from typing import Any
 
 from compressor.data.loader import Batch, BatchStream
 from compressor.distill.curves import Curves
-from compressor.distill.engine import average_gradients, start_accelerator, total_norm, tracking
-from compressor.distill.job import TrainingJob, TrainingResult
-from compressor.distill.objective import alignment_of_all, joined_batch, read_values, refuse_divergence
+from compressor.distill.engine import start_accelerator, total_norm, tracking
+from compressor.distill.job import GenerationJob, Job, TrainingJob, TrainingResult
+from compressor.distill.objective import read_values, refuse_divergence
 from compressor.distill.optim import set_learning_rate
 from compressor.distill.processes import barrier
 from compressor.distill.progress import ProgressEvent
-from compressor.distill.schedule import learning_rate_factor, training_views
+from compressor.distill.schedule import learning_rate_factor
 from compressor.distill.session import Session
 
-__all__ = ["TrainingJob", "TrainingResult", "train"]
+__all__ = ["GenerationJob", "TrainingJob", "TrainingResult", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ TRACK_EVERY = 10
 """Steps between values sent to trackers, which flush at every call; metrics.jsonl has every step."""
 
 
-def train(job: TrainingJob) -> TrainingResult:
+def train(job: Job) -> TrainingResult:
     """Train, or go on from the newest checkpoint in `job.folder`; a finished training returns at once.
 
     Killed at any moment and called again with the same job, it ends with the weights of an undisturbed run
@@ -49,16 +49,13 @@ def train(job: TrainingJob) -> TrainingResult:
     """
     accelerator = start_accelerator(job.section, job.folder)
     session = Session.start(job, accelerator)
-    if job.signals is not None:
-        job.signals.to(accelerator.device).prepare(training_views(job.section, len(job.training_set)))
+    session.objective.prepare()
     barrier()
     try:
         if session.step < session.total:
             _run(session)
     finally:
-        session.detach()
-        if job.signals is not None:
-            job.signals.close()
+        session.objective.close()
     barrier()
     session.load_best()
     accelerator.free_memory()
@@ -134,25 +131,15 @@ class StepFigures:
 
 def take_step(session: Session, batch: Batch) -> StepFigures:
     """One optimiser step on this process's part of the batch."""
-    job, accelerator = session.job, session.accelerator
-    section, device = job.section, accelerator.device
+    section, accelerator = session.job.section, session.accelerator
     rate = section.optimizer.lr * learning_rate_factor(session.step, session.total, section.warmup)
     set_learning_rate(session.optimizer.optimizer, rate)
 
-    teacher = None if job.signals is None else job.signals.for_batch(batch)
-    student = session.micro_batches.embed(
-        batch.pixels.to(device, non_blocking=True),
-        batch.input_ids.to(device, non_blocking=True),
-        None if teacher is None else teacher.attention,
-        batch.has_caption.to(device, non_blocking=True),
-    )
-    joined = joined_batch(student, batch, teacher)
-    losses = session.losses(joined, alignment_of_all(student))
-    rows = (student.image, student.text, student.masked_image)
-    total, weights = session.balancer.combine(losses, [leaf for leaf in rows if leaf is not None])
+    step = session.objective.step(batch, session.seed_piece)
+    losses = step.losses
+    total, weights = session.balancer.combine(losses, step.shared)
     accelerator.backward(total)
-    student.backward()
-    average_gradients(session.losses)
+    step.backward()
 
     parameters = list(session.parameters.values())
     if section.clip_norm is not None:
@@ -170,8 +157,7 @@ def take_step(session: Session, batch: Batch) -> StepFigures:
     session.optimizer.zero_grad()
     if session.average is not None:
         session.average.update()
-    if joined.teacher_image is not None and joined.teacher_text is not None:
-        session.losses.update_queue(joined.teacher_image, joined.teacher_text, joined.sample, joined.has_text)
+    step.after()
     return StepFigures(values, weights, total_value, norm_value, rate)
 
 
@@ -182,13 +168,12 @@ def _validate(session: Session, last: bool) -> dict[str, float]:
     """
     figures: dict[str, float] = {}
     if session.accelerator.is_main_process:
-        validate = session.job.validate
+        figure = session.job.figure
         with session.averaged():
-            if validate is not None:
-                session.encoder.eval()
-                figures = validate(session.job.model.encoder)
-                if not session.best or figures["rsum"] > session.best["metric"]:
-                    session.save_best(figures["rsum"])
+            figures = session.objective.validate()
+            if figures:
+                if not session.best or figure.better(figures[figure.name], session.best["metric"]):
+                    session.save_best(figures[figure.name])
             elif last:
                 session.save_best(None)
         session.learn()

@@ -110,15 +110,7 @@ class LossSet(nn.Module):
 
     def _alpha(self, config: AMADLoss, alignment: Tensor, others: Mapping[str, Tensor]) -> float | Tensor:
         """The factor of `amad`; one that matches the scale is found at the first step and then stays."""
-        if isinstance(config.alpha, float):
-            return config.alpha
-        if config.alpha == "published":
-            return PUBLISHED_ALPHA.get(config.variant, 100.0)
-        assert self.matched_alpha is not None
-        if torch.isnan(self.matched_alpha):
-            mean = torch.stack([loss.detach() for loss in others.values()]).mean()
-            self.matched_alpha.copy_(mean / alignment.detach().clamp(min=torch.finfo(torch.float32).tiny))
-        return self.matched_alpha
+        return alignment_factor(config, self.matched_alpha, alignment, others)
 
     def _regression(self, config: RegressionLoss, batch: EmbeddingBatch) -> Tensor:
         if self.regress is None or batch.teacher_global is None:
@@ -160,6 +152,21 @@ class LossSet(nn.Module):
         """
         if self.queue is not None:
             self.queue.push(teacher_image, teacher_text, sample, has_text)
+
+
+def alignment_factor(
+    config: AMADLoss, matched: Tensor | None, alignment: Tensor, others: Mapping[str, Tensor]
+) -> float | Tensor:
+    """The factor of `amad`. `matched` is a buffer that keeps one that matches the scale; NaN until then."""
+    if isinstance(config.alpha, float):
+        return config.alpha
+    if config.alpha == "published":
+        return PUBLISHED_ALPHA.get(config.variant, 100.0)
+    assert matched is not None
+    if torch.isnan(matched):
+        mean = torch.stack([loss.detach() for loss in others.values()]).mean()
+        matched.copy_(mean / alignment.detach().clamp(min=torch.finfo(torch.float32).tiny))
+    return matched
 
 
 def _full_precision_batch(batch: EmbeddingBatch) -> EmbeddingBatch:

@@ -22,19 +22,11 @@ PREPROCESS_FILE = "preprocess.json"
 TOKENIZER_FILE = "tokenizer.json"
 
 
-class Preprocessor:
-    """Images to (N, 3, size, size) float32, texts to (N, context_length) int64."""
+class ImagePreprocessor:
+    """Images to (N, 3, size, size) float32: all of it, for a model that sees nothing else."""
 
-    def __init__(self, image: ImageSpec, text: TextSpec, tokenizer: Tokenizer) -> None:
-        """Raises `ModelError` where the text specification and the tokeniser disagree."""
-        if (text.context_length, text.pad_id) != (tokenizer.context_length, tokenizer.pad_id):
-            raise ModelError(
-                f"the text specification says {text.context_length} tokens padded with id {text.pad_id}, the "
-                f"tokenizer {tokenizer.context_length} tokens padded with id {tokenizer.pad_id}"
-            )
+    def __init__(self, image: ImageSpec) -> None:
         self.image = image
-        self.text = text
-        self.tokenizer = tokenizer
 
     def images(self, items: Sequence[bytes | Image.Image]) -> NDArray[np.float32]:
         """Decode, resize and normalise: (N, 3, size, size) float32.
@@ -47,11 +39,45 @@ class Preprocessor:
             pixels[row] = normalize(resize_image(decode_image(item), self.image), self.image)
         return pixels
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that decides the arrays."""
+        return hash_json({"image": self.image.model_dump(mode="json")})
+
+
+class TextPreprocessor:
+    """Texts to (N, context_length) int64: all of it, for a model that reads nothing else."""
+
+    def __init__(self, text: TextSpec, tokenizer: Tokenizer) -> None:
+        """Raises `ModelError` where the text specification and the tokeniser disagree."""
+        if (text.context_length, text.pad_id) != (tokenizer.context_length, tokenizer.pad_id):
+            raise ModelError(
+                f"the text specification says {text.context_length} tokens padded with id {text.pad_id}, the "
+                f"tokenizer {tokenizer.context_length} tokens padded with id {tokenizer.pad_id}"
+            )
+        self.text = text
+        self.tokenizer = tokenizer
+
     def texts(self, items: Sequence[str]) -> NDArray[np.int64]:
         """Clean and tokenise: (N, context_length) int64. Any string works, the empty one too."""
         if isinstance(items, str):
             raise TypeError("texts must be a sequence of strings, not one string")
         return self.tokenizer([clean_text(item, self.text.clean) for item in items])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that decides the arrays: the specification and the tokeniser."""
+        spec = self.text.model_dump(mode="json")
+        return hash_json({"text": spec, "tokenizer": json.loads(self.tokenizer.to_json())})
+
+
+class Preprocessor(ImagePreprocessor, TextPreprocessor):
+    """Images to (N, 3, size, size) float32, texts to (N, context_length) int64."""
+
+    def __init__(self, image: ImageSpec, text: TextSpec, tokenizer: Tokenizer) -> None:
+        """Raises `ModelError` where the text specification and the tokeniser disagree."""
+        ImagePreprocessor.__init__(self, image)
+        TextPreprocessor.__init__(self, text, tokenizer)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any
 
 from compressor.errors import RecipeError
+from compressor.recipe.blip import BlipStudent
+from compressor.recipe.check_generation import generation_findings, no_figure_of_writing, no_written_figure
+from compressor.recipe.check_teachers import no_such_figure, teacher_findings
+from compressor.recipe.check_timm import timm_option_findings
 from compressor.recipe.data import (
     CocoCaptionsData,
     DataSection,
@@ -35,33 +38,24 @@ from compressor.recipe.problems import message
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.teacher import (
     CheckpointTeacher,
-    EmbeddingsTeacher,
     OpenClipTeacher,
     TrainableTeacher,
     TransformersTeacher,
 )
-from compressor.recipe.training import Augmentation, TrainingBase
+from compressor.recipe.training import TrainingBase
 from compressor.report.goals import check_goals
 
 Finding = tuple[KeyPath, str]
-
-RESERVED_TIMM_OPTIONS = frozenset(
-    {
-        "cache_dir",
-        "checkpoint_path",
-        "features_only",
-        "num_classes",
-        "pretrained",
-        "pretrained_cfg",
-        "pretrained_cfg_overlay",
-    }
-)
 
 
 def check(loaded: LoadedRecipe) -> None:
     """Refuse a recipe that cannot work. Raises `RecipeError`: one problem a line, with `file:line`."""
     recipe = loaded.recipe
-    rules = (_teaching, _losses, _augmented, _lengths, _splits, _inherited, _image, _text, _outcome, _goals)
+    rules = (
+        *(_teaching, _losses, _augmented, _lengths, _splits, _inherited, _image, _text, _outcome, _goals),
+        teacher_findings,
+        generation_findings,
+    )
     problems = [loaded.problem(path, text) for path, text in chain(*(rule(recipe) for rule in rules))]
     if problems:
         raise RecipeError(message(problems))
@@ -90,8 +84,6 @@ def _teaching(recipe: Recipe) -> Iterator[Finding]:
                 f"{loss.kind} needs the teacher's {needs}, which a teacher of kind {teacher.kind} does not "
                 f"provide; allowed: losses on {given}",
             )
-    if teacher is not None and not teacher.runnable and distill.signals == "live":
-        yield ("distill", "signals"), "is live, but a teacher of embeddings cannot be run; allowed: stored"
 
 
 def _losses(recipe: Recipe) -> Iterator[Finding]:
@@ -108,7 +100,7 @@ def _losses(recipe: Recipe) -> Iterator[Finding]:
 def _alignment(recipe: Recipe, loss: AMADLoss, path: KeyPath) -> Iterator[Finding]:
     """What the comparison of attention maps asks of the rest of the recipe."""
     distill = recipe.distill
-    if distill.signals != "live":
+    if distill.signals != "live" and recipe.head is None:
         yield (
             ("distill", "signals"),
             "is stored, but attention maps are too large to be kept and are made every step; allowed with "
@@ -125,24 +117,6 @@ def _augmented(recipe: Recipe) -> Iterator[Finding]:
         if crop is not None and not 0 < crop[0] <= crop[1] <= 1:
             text = f"is [{crop[0]:g}, {crop[1]:g}]; allowed: two area fractions, 0 < low <= high <= 1"
             yield (*path, "augmentation", "crop_scale"), text
-    if isinstance(recipe.teacher, EmbeddingsTeacher):
-        for key, needed in _changes(recipe.distill.augmentation):
-            if needed not in recipe.teacher.invariances:
-                yield (
-                    ("distill", "augmentation", key),
-                    "changes the pictures, but the stored embeddings are of unchanged ones; leave it out, or "
-                    f"name {needed} in teacher.invariances if the teacher hardly sees it",
-                )
-
-
-def _changes(augmentation: Augmentation) -> Iterator[tuple[str, str]]:
-    """(key of the augmentation, invariance it needs) for each that is on."""
-    if augmentation.crop_scale is not None:
-        yield "crop_scale", "crop"
-    if augmentation.horizontal_flip > 0:
-        yield "horizontal_flip", "horizontal_flip"
-    if augmentation.colour > 0:
-        yield "colour", "colour"
 
 
 def _lengths(recipe: Recipe) -> Iterator[Finding]:
@@ -222,25 +196,11 @@ def _image(recipe: Recipe) -> Iterator[Finding]:
                 "names code to run, and no code runs from a recipe; take it out",
             )
     if isinstance(tower, TimmImageTower):
-        for name, value in tower.options.items():
-            if name in RESERVED_TIMM_OPTIONS:
-                yield (
-                    (*path, "options", name),
-                    "is set by the project itself; weights come by weights:, so take it out",
-                )
-            elif not all(_is_plain(part) for part in (value if isinstance(value, list) else [value])):
-                yield (
-                    (*path, "options", name),
-                    "is not plain; allowed: text, a number, true, false, null or a list of these",
-                )
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
+        yield from timm_option_findings((*path, "options"), tower.options, "weights")
 
 
 def _text(recipe: Recipe) -> Iterator[Finding]:
-    if isinstance(recipe.student, InheritedStudent):
+    if isinstance(recipe.student, InheritedStudent | BlipStudent):
         return
     tower, tokenizer = recipe.student.text, recipe.student.tokenizer
     if isinstance(tower, TransformerTextTower) and tower.causal and tower.pool == "first":
@@ -294,18 +254,10 @@ def _goals(recipe: Recipe) -> Iterator[Finding]:
 def _unavailable(recipe: Recipe, parts: list[str]) -> str | None:
     """Why this recipe can never have a figure that other recipes have."""
     section, of_control = parts[0], any("control" in part for part in parts)
-    compared = "teacher" in parts or any("ratio" in part for part in parts)
     if section == "artifacts" and parts[1] not in recipe.export.precisions:
         return f"export.precisions makes no {parts[1]} artifact"
     if section in ("quality", "retention") and of_control and not recipe.distill.control:
         return "distill.control is false"
-    if recipe.teacher is None and (section == "retention" or compared):
-        return "the recipe has no teacher"
-    if (
-        recipe.teacher is not None
-        and not recipe.teacher.runnable
-        and section in ("latency", "size")
-        and compared
-    ):
-        return "the teacher is only embeddings"
-    return None
+    if recipe.head is not None:
+        return no_written_figure(recipe.head, parts)
+    return no_figure_of_writing(parts) or no_such_figure(recipe, parts)

@@ -50,6 +50,42 @@ class ScenesData(DataBase):
     test: int = Field(1000, ge=1)
 
 
+class ScenesQuestionsData(DataBase):
+    """The drawn scenes with questions about them, one true answer each: the embedded default of VQA."""
+
+    kind: Literal["scenes_questions"]
+    seed: int = 0
+    image_size: int = Field(64, ge=32, le=512, description="Pixels per side of a drawn scene.")
+    train: int = Field(4000, ge=1, description="Scenes of the training split.")
+    val: int = Field(300, ge=1)
+    test: int = Field(500, ge=1)
+    per_scene: int = Field(6, ge=1, le=20, description="Questions about each scene.")
+
+    @property
+    def scenes(self) -> ScenesData:
+        """The scenes that are asked about."""
+        return ScenesData(
+            kind="scenes",
+            seed=self.seed,
+            image_size=self.image_size,
+            train=self.train,
+            val=self.val,
+            test=self.test,
+        )
+
+
+class VqaData(DataBase):
+    """VQA v2 as its official downloads unpack, all below `root` (arXiv 1612.00837).
+
+    `test` is the official validation set, whose answers are public; those of the official test set are not.
+    `val`, which chooses checkpoints, is a part of the training images that is not trained on.
+    """
+
+    kind: Literal["vqa"]
+    root: RecipePath
+    held_out: int = Field(2000, ge=2, description="Training images, chosen by hash, that are `val`.")
+
+
 class KarpathyData(DataBase):
     """Karpathy's JSON (Flickr8k, Flickr30k, COCO). Train is `train` + `restval`."""
 
@@ -121,7 +157,11 @@ class WebDatasetData(DataBase):
     json_field: str = "captions"
 
 
-DataSection = Annotated[
-    ScenesData | KarpathyData | CocoCaptionsData | TableData | FolderData | HuggingFaceData | WebDatasetData,
-    Field(discriminator="kind"),
-]
+_Pairs = (
+    ScenesData | KarpathyData | CocoCaptionsData | TableData | FolderData | HuggingFaceData | WebDatasetData
+)
+PairsData = Annotated[_Pairs, Field(discriminator="kind")]
+"""Sources of images with captions."""
+DataSection = Annotated[_Pairs | ScenesQuestionsData | VqaData, Field(discriminator="kind")]
+QuestionsData = ScenesQuestionsData | VqaData
+"""Sources of questions with answers, not of captions."""

@@ -150,19 +150,42 @@ class AMADLoss(LossBase):
     )
     reduction: Literal["mean", "sum"] = "mean"
     image: LayerPairs | None = Field("last", description="Image layers; null = none.")
-    text: LayerPairs | None = Field("last", description="Text layers; null = none.")
+    text: LayerPairs | None = Field(
+        "last", description="Text layers; null = none. Of a BLIP that writes, its decoder's self-attention."
+    )
+    cross: LayerPairs | None = Field(
+        "last", description="A BLIP's alone: the decoder's cross-attention; null = none."
+    )
+    question: LayerPairs | None = Field(
+        "last", description="With head: vqa alone: the question encoder's, self and cross; null = none."
+    )
 
     @model_validator(mode="after")
     def _some_layers(self) -> AMADLoss:
-        if self.image is None and self.text is None:
-            raise ValueError("image and text are both null, which leaves no attention map to compare")
+        if self.image is None and self.text is None and self.cross is None and self.question is None:
+            raise ValueError("every layer is null, which leaves no attention map to compare")
         if isinstance(self.alpha, float) and self.alpha <= 0:
             raise ValueError(f"alpha is {self.alpha:g}; allowed: more than 0")
         return self
 
 
+class LogitsLoss(LossBase):
+    """Softened cross-entropy between the next-token logits of teacher and student (arXiv 1503.02531).
+
+    Both read the ground truth; padding and prompt do not count (No Head Left Behind, AAAI 2024, eq. 13-14).
+    """
+
+    kind: Literal["logits"]
+    requires: ClassVar[frozenset[str]] = frozenset({"logits"})
+    temperature: float = Field(1.0, gt=0)
+
+
 class TaskLoss(LossBase):
-    """CLIP's own symmetric contrastive loss on the pairs, without a teacher (arXiv 2103.00020)."""
+    """The ground truth, without a teacher.
+
+    CLIP's own symmetric contrastive loss on the pairs (arXiv 2103.00020); of a student that writes, the
+    cross-entropy of the next token with label smoothing (arXiv 2201.12086).
+    """
 
     kind: Literal["task"]
     requires: ClassVar[frozenset[str]] = frozenset()
@@ -181,6 +204,7 @@ LossConfig = Annotated[
     | MaskedFeatureLoss
     | RegressionLoss
     | AMADLoss
+    | LogitsLoss
     | TaskLoss,
     Field(discriminator="kind"),
 ]

@@ -126,6 +126,17 @@ class PretrainedTextTower(Section):
 TextTower = Annotated[TransformerTextTower | PretrainedTextTower, Field(discriminator="kind")]
 
 
+class SharedBlock(Section):
+    """What image and text share on top of their projections: residual MLPs, one set of weights for both.
+
+    Every exported tower holds them, so that both files together hold them twice; they count once, in the
+    total of the parameters alone.
+    """
+
+    layers: int = Field(1, ge=1, le=24)
+    hidden_ratio: float = Field(2.0, gt=0, description="Width inside a block, as a multiple of embed_dim.")
+
+
 class StudentSection(Section):
     """A compact dual encoder: image tower, text tower, one projection each, a learned temperature.
 
@@ -139,6 +150,9 @@ class StudentSection(Section):
     embed_dim: int = Field(256, ge=8, le=4096)
     initial_temperature: float = Field(
         0.07, gt=0, description="Learned temperature of the task loss at the start."
+    )
+    shared: SharedBlock | None = Field(
+        None, description="A block on top of both towers, as `regression` wants it; null: none."
     )
 
 
@@ -163,6 +177,3 @@ class InheritedStudent(Section):
     image: InheritedTower = InheritedTower()
     text: InheritedTower = InheritedTower()
     embed_dim: int | None = Field(None, ge=8, description="Null: the teacher's.")
-
-
-Student = Annotated[StudentSection | InheritedStudent, Field(discriminator="kind")]

@@ -37,6 +37,22 @@ class ExportSection(Section):
     default: Precision = Field("fp32", description="The bundle's precision unless its parity gate fails.")
 
 
+CaptionMetric = Literal["bleu", "meteor", "rouge_l", "cider", "spice"]
+
+
+class GenerationSection(Section):
+    """How captions and answers are written for measurement and timing; by beam search."""
+
+    beams: int = Field(3, ge=1, le=64)
+    max_length: int = Field(20, ge=2, le=512, description="Tokens, start token and prompt included.")
+    min_length: int = Field(0, ge=0, description="As BLIP counts; 5 in its published evaluation.")
+    metrics: tuple[CaptionMetric, ...] = Field(
+        ("bleu", "meteor", "rouge_l", "cider", "spice"),
+        min_length=1,
+        description="Of captions. One that cannot be computed here says why; answers have VQA accuracy.",
+    )
+
+
 class EvaluateSection(Section):
     """How quality is measured."""
 
@@ -44,6 +60,9 @@ class EvaluateSection(Section):
     bootstrap: int = Field(1000, ge=0, description="Resamples (by image) behind the confidence intervals.")
     batch_size: int = Field(32, ge=1)
     examples: int = Field(8, ge=0, le=50, description="Example retrievals shown as pictures in the report.")
+    generation: GenerationSection | None = Field(
+        None, description="Of a student that writes; null: three beams, twenty tokens, all metrics."
+    )
 
 
 class BenchmarkSection(Section):

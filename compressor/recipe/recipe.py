@@ -8,9 +8,16 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from compressor.recipe.base import Section
+from compressor.recipe.blip import BlipTeacher, Head
 from compressor.recipe.data import DataSection
-from compressor.recipe.models import Student
-from compressor.recipe.outcome import BenchmarkSection, EvaluateSection, ExportSection, Goal
+from compressor.recipe.outcome import (
+    BenchmarkSection,
+    EvaluateSection,
+    ExportSection,
+    GenerationSection,
+    Goal,
+)
+from compressor.recipe.student import Student
 from compressor.recipe.teacher import TeacherSection
 from compressor.recipe.training import DistillSection
 
@@ -30,6 +37,16 @@ class Recipe(Section):
     evaluate: EvaluateSection = EvaluateSection()
     benchmark: BenchmarkSection = BenchmarkSection()
     goals: tuple[Goal, ...] = ()
+
+    @property
+    def head(self) -> Head | None:
+        """What the student writes, captions or answers; None for one that embeds."""
+        return self.teacher.head if isinstance(self.teacher, BlipTeacher) else None
+
+    @property
+    def writing(self) -> GenerationSection:
+        """How captions and answers are written for measurement."""
+        return self.evaluate.generation or GenerationSection()
 
     @model_validator(mode="before")
     @classmethod

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from compressor.errors import RecipeError
-from compressor.recipe.data import ScenesData
+from compressor.recipe.data import ScenesData, ScenesQuestionsData
 from compressor.recipe.models import InheritedStudent
 from compressor.recipe.recipe import Recipe
-from compressor.recipe.teacher import TrainableTeacher
+from compressor.recipe.teacher import EnsembleTeacher, single_teachers
+from compressor.recipe.teacher_base import SingleTeacher, TrainableTeacher
 from compressor.recipe.training import TrainingBase
 
 STEPS = 2
@@ -20,9 +21,10 @@ SUFFIX = "-rehearsal"
 
 def refusal_to_rehearse(recipe: Recipe) -> str | None:
     """Why a recipe cannot be rehearsed, in one sentence, or None where it can."""
-    if recipe.teacher is not None and not recipe.teacher.runnable:
+    if not all(section.runnable for section in single_teachers(recipe.teacher)):
+        which = "a member of its teacher" if isinstance(recipe.teacher, EnsembleTeacher) else "its teacher"
         return (
-            f"{recipe.name}: cannot be rehearsed, because its teacher is embeddings of the real data and has "
+            f"{recipe.name}: cannot be rehearsed, because {which} is embeddings of the real data and has "
             "none of the drawn scenes a rehearsal runs on; run it shortened, with distill.epochs=null "
             "distill.steps=2 data.limit.train=64"
         )
@@ -42,7 +44,7 @@ def rehearsal(recipe: Recipe) -> Recipe:
     small = recipe.model_copy(
         update={
             "name": recipe.name[: 100 - len(SUFFIX)] + SUFFIX,
-            "data": _scenes(recipe),
+            "data": _data(recipe),
             "teacher": _teacher(recipe),
             "distill": _shortened(recipe.distill, STEPS),
             "export": _with(recipe.export, parity=_with(recipe.export.parity, samples=8)),
@@ -59,21 +61,30 @@ def rehearsal(recipe: Recipe) -> Recipe:
     return Recipe.model_validate(small.model_dump())
 
 
-def _scenes(recipe: Recipe) -> ScenesData:
+def _data(recipe: Recipe) -> ScenesData | ScenesQuestionsData:
     student = recipe.student
     side = REHEARSED_SIDE if isinstance(student, InheritedStudent) else student.image.input.size
     side = min(max(side, 32), 512)
-    return ScenesData(kind="scenes", seed=recipe.seed, image_size=side, train=16, val=8, test=12)
+    few: dict[str, Any] = {"seed": recipe.seed, "image_size": side, "train": 16, "val": 8, "test": 12}
+    if recipe.head == "vqa":
+        return ScenesQuestionsData(kind="scenes_questions", per_scene=2, **few)
+    return ScenesData(kind="scenes", **few)
 
 
 def _teacher(recipe: Recipe) -> Any:
     teacher = recipe.teacher
     if teacher is None:
         return None
-    teacher = _with(teacher, batch_size=min(teacher.batch_size, BATCH_SIZE))
+    if isinstance(teacher, EnsembleTeacher):
+        return _with(teacher, members=tuple(_smaller(member) for member in teacher.members))
+    teacher = _smaller(teacher)
     if isinstance(teacher, TrainableTeacher) and teacher.fine_tune is not None:
         return _with(teacher, fine_tune=_shortened(teacher.fine_tune, 1))
     return teacher
+
+
+def _smaller(teacher: SingleTeacher) -> Any:
+    return _with(teacher, batch_size=min(teacher.batch_size, BATCH_SIZE))
 
 
 def _shortened(training: TrainingBase, steps: int) -> Any:

@@ -112,10 +112,14 @@ def _chapter(name: str, annotation: Any) -> Iterator[str]:
     """A section and all that it contains, outer before inner."""
     yield f"## {name}"
     yield ""
-    yield from _parts(name, annotation)
+    yield from _parts(name, annotation, set())
 
 
-def _parts(path: str, annotation: Any) -> Iterator[str]:
+def _parts(path: str, annotation: Any, told: set[type[Section]]) -> Iterator[str]:
+    """`told` are the sections with a table above; what holds no other (members of an ensemble) is skipped."""
+    if told.issuperset(sections_of(annotation)):
+        return
+    told.update(sections_of(annotation))
     tagged = kinds(annotation)
     for section in sections_of(annotation):
         kind = kind_of(section)
@@ -125,7 +129,7 @@ def _parts(path: str, annotation: Any) -> Iterator[str]:
         for name, field in section.model_fields.items():
             if name not in seen and (inner := _inner(field.annotation)) is not None:
                 seen.add(name)
-                yield from _parts(f"{path}.{name}", inner)
+                yield from _parts(f"{path}.{name}", inner, told)
 
 
 def _inner(annotation: Any) -> Any:

@@ -29,6 +29,7 @@ from compressor.recipe.models import (
 from compressor.students import transformers_tower
 from compressor.students.dual_encoder import DualEncoder
 from compressor.students.encoder import Model
+from compressor.students.shared_block import SharedBlock
 from compressor.students.text_transformer import TextTransformer
 from compressor.students.timm_tower import build_timm_tower
 from compressor.students.weights import load_weights, model_fingerprint, read_weights
@@ -73,7 +74,9 @@ def build_encoder(
         text = _text_transformer(section.text, text_spec, vocab_size, weights=weights)
     else:
         text = transformers_tower.build_text_tower(section.text, text_spec, vocab_size, weights=weights)
-    return DualEncoder(image, text, section.embed_dim, section.initial_temperature)
+    width, shared = section.embed_dim, section.shared
+    block = None if shared is None else SharedBlock(width, shared.layers, shared.hidden_ratio)
+    return DualEncoder(image, text, width, section.initial_temperature, block)
 
 
 def build_tokenizer(
@@ -145,11 +148,16 @@ def _text_transformer(
 
 def recipe_vocabulary(section: StudentSection) -> int:
     """Rows of the embedding table; a tokeniser that is yet to be trained counts with its full size."""
-    if isinstance(section.tokenizer, TrainedTokenizer):
-        return section.tokenizer.vocab_size
-    if isinstance(section.tokenizer, ClipTokenizer):
+    return vocabulary_of(section.tokenizer, section.text.context_length)
+
+
+def vocabulary_of(config: TokenizerConfig, context_length: int) -> int:
+    """Tokens of a recipe's tokeniser; one that is yet to be trained counts with its full size."""
+    if isinstance(config, TrainedTokenizer):
+        return config.vocab_size
+    if isinstance(config, ClipTokenizer):
         return _CLIP_VOCABULARY
-    tokenizer, _ = build_tokenizer(section.tokenizer, (), section.text.context_length)
+    tokenizer, _ = build_tokenizer(config, (), context_length)
     return tokenizer.vocab_size
 
 

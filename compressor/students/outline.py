@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,4 +41,14 @@ def outline_encoder(encoder: Encoder, image_size: int, context_length: int) -> O
             encoder.encode_text(tokens)
     return Outline(
         parameter_counts(encoder), encoder.embed_dim, image.get_total_flops(), text.get_total_flops()
+    )
+
+
+def joined_outline(outlines: Sequence[Outline]) -> Outline:
+    """Outline of several models that all run, their embeddings side by side."""
+    return Outline(
+        {side: sum(each.parameters[side] for each in outlines) for side in outlines[0].parameters},
+        sum(each.embed_dim for each in outlines),
+        sum(each.image_flops for each in outlines),
+        sum(each.text_flops for each in outlines),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compressor.errors import ModelError
 from compressor.preprocess.preprocessor import Preprocessor
@@ -11,6 +11,9 @@ from compressor.students.checkpoint import finish, read_description, read_prepro
 from compressor.students.dual_encoder import DualEncoder
 from compressor.students.encoder import Model
 from compressor.teachers.wrapped import WrappedEncoder
+
+if TYPE_CHECKING:
+    from compressor.teachers.blip_retrieval import BlipRetrievalEncoder
 
 
 def load_any_checkpoint(folder: Path | str) -> Model:
@@ -25,7 +28,7 @@ def load_any_checkpoint(folder: Path | str) -> Model:
 
 def rebuild_any(
     described: dict[str, Any], preprocessor: Preprocessor, folder: Path
-) -> DualEncoder | WrappedEncoder:
+) -> DualEncoder | WrappedEncoder | BlipRetrievalEncoder:
     """The encoder that a checkpoint's `config.json` describes, before its weights are loaded.
 
     Raises `ModelError` for an unknown family or a configuration that cannot be built.
@@ -41,4 +44,10 @@ def rebuild_any(
         from compressor.teachers.transformers_teacher import rebuild_transformers
 
         return rebuild_transformers(described)
+    if family == "blip_retrieval":
+        from compressor.teachers.blip_retrieval import rebuild_blip_retrieval
+
+        return rebuild_blip_retrieval(described)
+    if family == "blip":
+        raise ModelError(f"{folder} holds a BLIP that writes; as a teacher it is of kind blip")
     raise ModelError(f"{folder} holds a model of family '{family}', which this version does not know")

@@ -8,19 +8,31 @@ from pathlib import Path
 from torch import nn
 
 from compressor.errors import MissingResourceError, ModelError
+from compressor.recipe.blip import BlipRetrievalTeacher, BlipTeacher
 from compressor.recipe.teacher import (
     CheckpointTeacher,
     EmbeddingsTeacher,
+    EnsembleTeacher,
     OpenClipTeacher,
-    TeacherSection,
+    TextTeacher,
+    TimmTeacher,
     TransformersTeacher,
 )
+from compressor.recipe.teacher_base import SingleTeacher, TeacherBase
 from compressor.students.checkpoint import CHECKPOINT_FILES
 from compressor.students.encoder import Model
 from compressor.students.hub import hub_answers, missing_on_hub
+from compressor.teachers.unimodal import AnyTeacher, load_unimodal, missing_unimodal
 
 
-def load_teacher(section: TeacherSection, *, rehearse: bool = False) -> Model:
+def load_any_teacher(section: SingleTeacher, *, rehearse: bool = False) -> AnyTeacher:
+    """A teacher of one modality or of two. Raises as `load_teacher` does."""
+    if isinstance(section, TimmTeacher | TextTeacher):
+        return load_unimodal(section, rehearse=rehearse)
+    return load_teacher(section, rehearse=rehearse)
+
+
+def load_teacher(section: SingleTeacher, *, rehearse: bool = False) -> Model:
     """The teacher of a recipe: frozen, in evaluation mode, with its own preprocessing.
 
     With `rehearse` weights that are not here are replaced by random ones in the real architecture; the log
@@ -45,8 +57,14 @@ def load_teacher(section: TeacherSection, *, rehearse: bool = False) -> Model:
             raise MissingResourceError(_no_checkpoint(section.path))
         model = load_any_checkpoint(section.path)
         model = replace(model, origin=f"checkpoint {section.path.name}: {model.origin}")
-    else:
+    elif isinstance(section, BlipRetrievalTeacher):
+        from compressor.teachers.blip_retrieval import load_blip_retrieval
+
+        model = load_blip_retrieval(section, rehearse=rehearse)
+    elif isinstance(section, EmbeddingsTeacher):
         raise ModelError("a teacher of stored embeddings cannot be run; its embeddings are read instead")
+    else:
+        raise ModelError("this teacher does not embed pairs of images and texts")
     return freeze(model)
 
 
@@ -57,13 +75,21 @@ def freeze(model: Model) -> Model:
     return model
 
 
-def missing_resources(section: TeacherSection) -> list[str]:
+def missing_resources(section: TeacherBase) -> list[str]:
     """One sentence for each thing the teacher lacks: what, where it was looked for, how to get it.
 
     Reads no weights. Touches the network only where something is not in the cache and HF_HUB_OFFLINE is not
     set, and then waits three seconds at most. Raises `ModelError` for a name or tag that does not exist at
     all.
     """
+    if isinstance(section, EnsembleTeacher):
+        return [missing for member in section.members for missing in missing_resources(member)]
+    if isinstance(section, TimmTeacher | TextTeacher):
+        return missing_unimodal(section)
+    if isinstance(section, BlipTeacher | BlipRetrievalTeacher):
+        from compressor.teachers.blip_folder import missing_blip_files
+
+        return missing_blip_files(section)
     if isinstance(section, OpenClipTeacher):
         return _missing_open_clip(section)
     if isinstance(section, TransformersTeacher):
@@ -71,6 +97,7 @@ def missing_resources(section: TeacherSection) -> list[str]:
     if isinstance(section, CheckpointTeacher):
         absent = [name for name in CHECKPOINT_FILES if not (section.path / name).is_file()]
         return [_no_checkpoint(section.path, absent)] if absent else []
+    assert isinstance(section, EmbeddingsTeacher)
     return _missing_embeddings(section)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,10 +96,12 @@ def load_transformers(section: TransformersTeacher, *, rehearse: bool = False) -
     )
 
 
-def missing_files(folder: Path, *, rehearse: bool = False) -> str | None:
+def missing_files(
+    folder: Path, *, rehearse: bool = False, required: Sequence[str] = REQUIRED_FILES
+) -> str | None:
     """The sentence for files that a teacher's folder lacks, None when all are there."""
-    required = [name for name in REQUIRED_FILES if not (rehearse and name.startswith("model."))]
-    absent = [name for name in required if not any((folder / part).is_file() for part in name.split("|"))]
+    needed = [name for name in required if not (rehearse and name.startswith("model."))]
+    absent = [name for name in needed if not any((folder / part).is_file() for part in name.split("|"))]
     if not absent:
         return None
     listed = ", ".join(name.replace("|", " or ") for name in absent)
@@ -179,7 +182,7 @@ class _Parts:
         text_config = self.config.text_config
         length = int(text_config.max_position_embeddings)
         tokenizer, spec = from_transformers_folder(self.folder, length)
-        own = self._own_tokenizer()
+        own = own_tokenizer(self.folder, self.label)
 
         def encode(texts: Any) -> np.ndarray[Any, Any]:
             rows = own(list(texts), padding="max_length", max_length=length, truncation=True)
@@ -198,16 +201,18 @@ class _Parts:
             )
         return tokenizer, spec
 
-    def _own_tokenizer(self) -> Any:
-        try:
-            return AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
-        except ImportError as error:
-            raise ModelError(
-                f"{self.label}: its own tokenizer, which ours is compared with, needs more packages: "
-                "pip install sentencepiece protobuf"
-            ) from error
-        except Exception as error:  # tokenizers raises bare Exception, transformers several kinds
-            raise ModelError(f"{self.label}: its tokenizer cannot be read: {error}") from error
+
+def own_tokenizer(folder: Path, label: str) -> Any:
+    """transformers' own tokeniser of a folder, to compare ours with. Raises `ModelError`."""
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ImportError as error:
+        raise ModelError(
+            f"{label}: its own tokenizer, which ours is compared with, needs more packages: "
+            "pip install sentencepiece protobuf"
+        ) from error
+    except Exception as error:  # tokenizers raises bare Exception, transformers several kinds
+        raise ModelError(f"{label}: its tokenizer cannot be read: {error}") from error
 
 
 def _image_spec(own: Any, label: str) -> ImageSpec:

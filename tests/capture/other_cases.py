@@ -84,7 +84,9 @@ def coca() -> nn.Module:
         "output_tokens": True,
     }
     text = _TEXT | {"embed_cls": True, "output_tokens": True, "pad_id": 1}
-    return open_clip.CoCa(WIDTH, _DECODER, text, _IMAGE | pooled, pad_id=1)
+    model = open_clip.CoCa(WIDTH, _DECODER, text, _IMAGE | pooled, pad_id=1)
+    nn.init.normal_(model.text_decoder.text_projection, std=WIDTH**-0.5)  # left as memory was, sometimes NaN
+    return model
 
 
 def open_clip_case(

@@ -23,7 +23,7 @@ from compressor.data.pairs import Row
 from compressor.data.scenes import ScenesPairs
 from compressor.errors import DataError
 from compressor.preprocess.image import normalize, resize_image
-from compressor.preprocess.preprocessor import Preprocessor
+from compressor.preprocess.preprocessor import ImagePreprocessor, Preprocessor, TextPreprocessor
 from compressor.preprocess.spec import ImageSpec
 from compressor.preprocess.tokenizers import train_bpe
 from compressor.recipe.data import ScenesData
@@ -85,14 +85,23 @@ def make(pairs: SomeWithoutCaptions, decoded: DecodedImages, student: Preprocess
     return training_set
 
 
+def parts_of(batch: Batch) -> dict[str, Any]:
+    """What a batch holds by name, the teachers' inputs one by one."""
+    parts = {field.name: getattr(batch, field.name) for field in fields(Batch)}
+    for number, inputs in enumerate(parts.pop("teachers")):
+        parts |= {f"pixels of teacher {number}": inputs.pixels, f"ids of teacher {number}": inputs.input_ids}
+    return parts
+
+
 def assert_equal(one: Batch, other: Batch) -> None:
-    for field in fields(Batch):
-        left, right = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(left, torch.Tensor):
-            assert left.dtype == right.dtype, field.name
-            assert torch.equal(left, right), field.name
+    left, right = parts_of(one), parts_of(other)
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        if isinstance(value, torch.Tensor):
+            assert value.dtype == right[name].dtype, name
+            assert torch.equal(value, right[name]), name
         else:
-            assert left == right, field.name
+            assert value == right[name], name
 
 
 def test_a_batch_holds_the_rows_that_were_asked_for(make: Maker, student: Preprocessor) -> None:
@@ -108,8 +117,7 @@ def test_a_batch_holds_the_rows_that_were_asked_for(make: Maker, student: Prepro
     chosen = rows.rows[7].captions[batch.caption[0]]
     assert np.array_equal(batch.input_ids[0].numpy(), student.texts([chosen])[0])
     assert batch.input_ids[1].tolist() == [student.text.pad_id] * 40
-    assert batch.teacher_pixels is None
-    assert batch.teacher_input_ids is None
+    assert batch.teachers == ()
 
 
 def test_pixels_without_augmentation_are_the_plain_geometry(
@@ -139,19 +147,20 @@ def test_batches_show_exactly_the_pixels_of_their_view(
 ) -> None:
     if not kept:
         monkeypatch.setattr(loader, "PLAIN_BYTES", 1000)
-    rows = make(augmentation, teacher=teacher)
+    rows = make(augmentation, teachers=[teacher])
     for epoch in (0, 1, 4):
         batch = rows.batch(list(range(ROWS)), epoch)
         assert batch.view == rows.view_of(epoch)
-        assert batch.teacher_pixels is not None
+        teachers = batch.teachers[0].pixels
+        assert teachers is not None
         for i in range(ROWS):
             view = (
                 view_parameters(augmentation, 0, rows.rows[i].id, batch.view) if augmentation.active else None
             )
             assert torch.equal(batch.pixels[i], apply_view(decoded[i], view, student.image))
-            assert torch.equal(batch.teacher_pixels[i], apply_view(decoded[i], view, teacher.image))
+            assert torch.equal(teachers[i], apply_view(decoded[i], view, teacher.image))
             assert torch.equal(rows.view_pixels(i, batch.view, student.image), batch.pixels[i])
-            assert torch.equal(rows.view_pixels(i, batch.view, teacher.image), batch.teacher_pixels[i])
+            assert torch.equal(rows.view_pixels(i, batch.view, teacher.image), teachers[i])
 
 
 @pytest.mark.parametrize("augmentation", [PLAIN, FLIP], ids=["plain", "flip"])
@@ -176,22 +185,42 @@ def test_views_cycle_over_epochs(make: Maker) -> None:
 
 
 def test_a_teacher_gets_its_own_tokens_of_the_same_captions(make: Maker, teacher: Preprocessor) -> None:
-    rows = make(teacher=teacher)
+    rows = make(teachers=[teacher])
     batch = rows.batch(list(range(8)), 1)
-    assert batch.teacher_input_ids is not None
+    ids = batch.teachers[0].input_ids
+    assert ids is not None
     for k in range(8):
         number = int(batch.caption[k])
         if number < 0:
-            assert batch.teacher_input_ids[k].tolist() == [teacher.text.pad_id] * 24
+            assert ids[k].tolist() == [teacher.text.pad_id] * 24
         else:
             expected = teacher.texts([rows.rows[k].captions[number]])[0]
-            assert np.array_equal(batch.teacher_input_ids[k].numpy(), expected)
+            assert np.array_equal(ids[k].numpy(), expected)
 
 
 def test_a_teacher_with_the_students_geometry_shares_its_pixels(make: Maker, student: Preprocessor) -> None:
-    batch = make(CROP, teacher=student).batch([1, 2], 0)
-    assert batch.teacher_pixels is not None
-    assert torch.equal(batch.teacher_pixels, batch.pixels)
+    batch = make(CROP, teachers=[student]).batch([1, 2], 0)
+    assert batch.teachers[0].pixels is batch.pixels
+
+
+def test_several_teachers_get_what_each_of_them_looks_at(
+    make: Maker, student: Preprocessor, teacher: Preprocessor
+) -> None:
+    sees, reads = ImagePreprocessor(teacher.image), TextPreprocessor(teacher.text, teacher.tokenizer)
+    rows = make(CROP, teachers=[student, reads, sees])
+    alone = make(CROP, teachers=[teacher]).batch([1, 2, 5], 0).teachers[0]
+    batch = rows.batch([1, 2, 5], 0)
+    both, texts, images = batch.teachers
+    assert both.pixels is batch.pixels
+    assert torch.equal(both.input_ids, batch.input_ids)  # type: ignore[arg-type]
+    assert texts.pixels is None
+    assert torch.equal(texts.input_ids, alone.input_ids)  # type: ignore[arg-type]
+    assert images.input_ids is None
+    assert torch.equal(images.pixels, alone.pixels)  # type: ignore[arg-type]
+    assert [rows.number_of(each) for each in (sees, reads, student, teacher)] == [2, 1, 0, None]
+    assert rows.same_tokens(0)
+    assert not rows.same_tokens(1)
+    assert not rows.same_tokens(2)
 
 
 def test_caption_sampling_is_pure_covers_all_and_knows_rows_without(make: Maker) -> None:
@@ -282,18 +311,20 @@ def test_resuming_at_any_step_gives_the_same_batches(
 def test_the_slices_of_all_ranks_joined_are_the_batch_of_one_process(
     make: Maker, teacher: Preprocessor, world: int, start: int, seed: int
 ) -> None:
-    rows = make(CROP, teacher=teacher)
+    rows = make(CROP, teachers=[teacher])
     [(step, epoch, whole)] = take(BatchStream(rows, 12, seed, workers=0, start_step=start), 1)
     parts = [
         take(BatchStream(rows, 12, seed, workers=0, rank=rank, world=world, start_step=start), 1)[0]
         for rank in range(world)
     ]
     assert {(s, e) for s, e, _ in parts} == {(step, epoch)}
-    for field in fields(Batch):
-        values = [getattr(batch, field.name) for _, _, batch in parts]
-        if isinstance(values[0], torch.Tensor):
+    joined = parts_of(whole)
+    assert len(joined) == 8
+    for name, expected in joined.items():
+        if isinstance(expected, torch.Tensor):
+            values = [parts_of(batch)[name] for _, _, batch in parts]
             assert all(len(value) == 12 // world for value in values)
-            assert torch.equal(torch.cat(values), getattr(whole, field.name))
+            assert torch.equal(torch.cat(values), expected)
 
 
 def workers_alive() -> list[str]:

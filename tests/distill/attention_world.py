@@ -58,7 +58,7 @@ def attention_world(
     teacher.encoder.requires_grad_(False).eval()  # type: ignore[attr-defined]
     student = model(pairs, 1, {**STUDENT, **(vit or {})}, {"width": 8, "layers": 1, "heads": 2}, 10)
     decoded = DecodedImages.build(pairs, 32, folder / f"decoded-{pairs.fingerprint}")
-    rows = TrainingSet(pairs, decoded, student.preprocessor, Augmentation(), 0, teacher.preprocessor)
+    rows = TrainingSet(pairs, decoded, student.preprocessor, Augmentation(), 0, [teacher.preprocessor])
     return World(folder, pairs, student, teacher, rows)
 
 

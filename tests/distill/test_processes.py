@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from compressor.distill.curves import read_curves
 from compressor.distill.trainer import train
 from compressor.files import sha256_file
-from tests.distill.two_processes import RUNS, attention_job, jobs
+from tests.distill.two_processes import RUNS, attention_job, jobs, writing_job
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         start_new_session=True,
     )
     try:
-        for job in [*jobs(one).values(), attention_job(one)]:
+        for job in [*jobs(one).values(), attention_job(one), writing_job(one)]:
             train(job)
         output, _ = process.communicate(timeout=120)
     finally:
@@ -103,6 +103,14 @@ def test_attention_maps_are_compared_over_the_batch_of_both_processes(folders: t
     for name, tensor in moments.items():
         atol = 1e-4 * (tensor.abs().max().item() or 1.0)
         torch.testing.assert_close(others[name], tensor, rtol=1e-3, atol=atol, msg=name)
+
+
+def test_words_are_counted_over_the_batch_of_both_processes(folders: tuple[Path, Path]) -> None:
+    one, two = (read_curves(folder / "writing" / "metrics.jsonl") for folder in folders)
+    for alone, together in zip(one, two, strict=True):
+        assert set(alone["losses"]) == {"task", "logits", "amad"}
+        assert together["losses"] == pytest.approx(alone["losses"], rel=1e-4)
+        assert together["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
 
 
 def test_batchnorm_and_uneven_batches_are_refused_and_freezing_works(folders: tuple[Path, Path]) -> None:

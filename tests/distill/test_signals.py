@@ -93,7 +93,7 @@ def test_live_signals_in_pieces_equal_those_at_once(world: World) -> None:
 
 
 def test_live_signals_refuse_a_training_set_without_inputs_for_this_teacher(world: World) -> None:
-    rows = TrainingSet(world.pairs, world.rows.decoded, world.student.preprocessor, AUGMENTATION, 0, None)
+    rows = TrainingSet(world.pairs, world.rows.decoded, world.student.preprocessor, AUGMENTATION, 0)
     with pytest.raises(ModelError, match="does not prepare images and texts for the live teacher"):
         LiveSignals(world.teacher, rows)
 

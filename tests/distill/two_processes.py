@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compressor.distill.job import TrainingJob
+from compressor.distill.job import GenerationJob, TrainingJob
 from compressor.distill.signals import StoredSignals
 from compressor.distill.store import TeacherStore
 from compressor.distill.trainer import train
@@ -25,6 +25,7 @@ from compressor.recipe.losses import (
 )
 from tests.distill.attention_world import amad_job, attention_world
 from tests.distill.world import World, build_world
+from tests.distill.writing_world import build_writing_world
 
 LOSSES = [
     ContrastiveLoss(kind="contrastive", queue=20),
@@ -85,6 +86,13 @@ def attention_job(folder: Path) -> TrainingJob:
     )
 
 
+def writing_job(folder: Path) -> GenerationJob:
+    """Answers, logits and attention maps, in pieces, with as many words in a process as there are."""
+    world = build_writing_world(folder / "writing-world", "vqa")
+    world.folder = folder
+    return world.job("writing", steps=2, micro_batch_size=2, clip_norm=None)
+
+
 def refusals(folder: Path) -> list[str]:
     """What two processes must not do."""
     sentences = []
@@ -101,7 +109,7 @@ def refusals(folder: Path) -> list[str]:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    for job in [*jobs(folder).values(), attention_job(folder)]:
+    for job in [*jobs(folder).values(), attention_job(folder), writing_job(folder)]:
         train(job)
     sentences = refusals(folder)
     if torch.distributed.get_rank() == 0:

@@ -182,6 +182,6 @@ def build_world(
         parameter.requires_grad_(False)
     decoded = DecodedImages.build(pairs, 32, folder / f"decoded-{pairs.fingerprint}")
     rows = TrainingSet(
-        pairs, decoded, small.preprocessor, augmentation or Augmentation(), seed, large.preprocessor
+        pairs, decoded, small.preprocessor, augmentation or Augmentation(), seed, [large.preprocessor]
     )
     return World(folder, pairs, small, large, rows)
