@@ -178,6 +178,64 @@ def cache(
 
 
 @app.command()
+def ablate(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    losses: Annotated[
+        bool, typer.Option("--losses", help="Each loss left out, and each loss alone.")
+    ] = False,
+    balancers: Annotated[bool, typer.Option("--balancers", help="Every other balancer.")] = False,
+    variants: Annotated[
+        Path | None,
+        typer.Option(
+            "--variants", metavar="FILE", help="YAML: the name of a variant -> a list of overrides."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of every variant.")] = 3,
+    split: Annotated[
+        str, typer.Option("--split", help="Where quality is measured: val, test or train.")
+    ] = "val",
+    until: Annotated[
+        int | None, typer.Option("--until", min=1, metavar="N", help="Stop after N trainings of the list.")
+    ] = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Only list the trainings and what is done.")
+    ] = False,
+    runs: Runs = Path("runs"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Compare a recipe with itself without, or with other, losses and balancers, over seeds."""
+    from compressor.pipeline.ablation import Comparison
+
+    comparison = Comparison(recipe, tuple(overrides or ()), losses, balancers, variants, seeds, split, runs)
+    if plan_only:
+        from compressor.pipeline.ablation_plan import plan_ablation, print_ablation_plan
+
+        made = plan_ablation(comparison)
+        if as_json:
+            typer.echo(json.dumps(made))
+        else:
+            print_ablation_plan(made)
+        return
+    from compressor.pipeline.ablate import ablate as compare
+
+    ablation = compare(comparison, until=until, reporter=_reporter(quiet, as_json))
+    if ablation is None:
+        return
+    if as_json:
+        typer.echo(ablation.model_dump_json())
+    elif not quiet:
+        from compressor.report.ablation.write import print_ablation
+
+        print_ablation(ablation, runs / f"{ablation.name}-ablation")
+    for name, failure in ablation.failures:
+        typer.echo(f"{name}, seed {failure.seed}: {failure.reason}", err=True)
+    if ablation.failures:
+        raise typer.Exit(ablation.failures[0][1].exit_code)
+
+
+@app.command()
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder, or a run folder that holds one.")],
     kind: Annotated[
@@ -256,19 +314,23 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command()
 def schema(
-    of: Annotated[str, typer.Argument(help="recipe or results.")] = "recipe",
+    of: Annotated[str, typer.Argument(help="recipe, results or ablation.")] = "recipe",
 ) -> None:
-    """Print the JSON Schema of recipes (for editors) or of results.json."""
+    """Print the JSON Schema of recipes (for editors), of results.json or of ablation.json."""
     if of == "results":
         from compressor.report.storage import schema_text
 
         typer.echo(schema_text())
+    elif of == "ablation":
+        from compressor.report.ablation.results import ablation_schema_text
+
+        typer.echo(ablation_schema_text(), nl=False)
     elif of == "recipe":
         from compressor.recipe.schema import recipe_json_schema
 
         typer.echo(json.dumps(recipe_json_schema(), indent=2))
     else:
-        raise typer.BadParameter(f"'{of}' has no schema; recipe and results have")
+        raise typer.BadParameter(f"'{of}' has no schema; recipe, results and ablation have")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from compressor import terminal
 from compressor.cli import app, main
 from tests.integration.tiny import write_recipe
 
-COMMANDS = ("run", "validate", "plan", "cache", "evaluate", "report", "doctor", "schema")
+COMMANDS = ("run", "ablate", "validate", "plan", "cache", "evaluate", "report", "doctor", "schema")
 
 
 def call(

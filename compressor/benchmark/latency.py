@@ -100,7 +100,7 @@ def compare_latency(
     total = section.rounds + len(roles) * 2 * len(sizes) + 1
     tell = progress or (lambda done, total: None)
     calls = time_rounds(runners, section, lambda done: tell(done, total), clock)
-    with _no_collection():
+    with no_collection():
         batches = sweep(
             {role: runners[role] for role in roles},
             sizes,
@@ -131,7 +131,7 @@ def time_rounds(
             runner.image(k)
             runner.text(k)
     for number in range(section.rounds):
-        with _no_collection():
+        with no_collection():
             for name in order_of_round(list(runners), number):
                 calls, runner = taken[name], runners[name]
                 for repeat in range(section.repeats):
@@ -227,7 +227,7 @@ def _provider(models: Mapping[str, TimedBundle], threads: int) -> str:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Garbage is collected before, not while, the clock runs."""
     was_on = gc.isenabled()
     gc.collect()

@@ -9,7 +9,7 @@ and Tibshirani 1993, chapter 13).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from compressor.evaluate.retrieval import Ranks
 
 Floats = npt.NDArray[np.float64]
+
+_DRAWS = 64
+"""Values of Student's t that every resample of the images meets."""
 
 
 def rsum_interval(ranks: Ranks, resamples: int = 1000, seed: int = 0) -> Interval | None:
@@ -49,8 +52,35 @@ def difference_interval(first: Ranks, second: Ranks, resamples: int = 1000, seed
     return _interval([first, second], lambda sums: sums[0] - sums[1], resamples, seed)
 
 
+def difference_over_seeds_interval(
+    first: Sequence[Ranks], second: Sequence[Ranks], resamples: int = 1000, seed: int = 0
+) -> Interval | None:
+    """95 % interval of the mean over trainings k of RSUM(first[k]) - RSUM(second[k]), in points.
+
+    `first[k]` and `second[k]` were trained with the same seed. Both images and trainings vary: every resample
+    of the images, the same for all, gives a mean difference, and to it s / sqrt(n) * t is added, with s the
+    sample standard deviation of the n paired differences and t drawn from Student's distribution with n - 1
+    degrees of freedom, as in the classical interval of a mean. What images and trainings spread together
+    counts in both parts, so that the interval errs on the wide side. One training leaves the images alone.
+    None for 0 resamples.
+    """
+    trainings = len(first)
+    differences = [one.rsum - other.rsum for one, other in zip(first, second, strict=True)]
+    spread = float(np.std(differences, ddof=1)) / np.sqrt(trainings) if trainings > 1 else 0.0
+    generator = np.random.default_rng([seed, trainings])
+
+    def figure(sums: list[Floats]) -> Floats:
+        means = np.mean(sums[:trainings], axis=0) - np.mean(sums[trainings:], axis=0)
+        if not spread:
+            return np.asarray(means)
+        drawn = generator.standard_t(trainings - 1, size=(len(means), _DRAWS))
+        return np.ravel(means[:, None] + spread * drawn)
+
+    return _interval([*first, *second], figure, resamples, seed)
+
+
 def compare(
-    teacher: Ranks,
+    teacher: Ranks | None,
     student: Ranks,
     control: Ranks | None = None,
     resamples: int = 1000,
@@ -60,12 +90,12 @@ def compare(
     """What the student keeps of its teacher, and what the teacher gave it over the control, with intervals.
 
     `pytorch_rsum` is the RSUM of the student before export, on the same pairs. Shares are null where the
-    teacher finds nothing: a share of zero does not exist.
+    teacher finds nothing, a share of zero does not exist, and where it ranks no pairs (`teacher` None).
     """
-    found = teacher.rsum
+    found = 0.0 if teacher is None else teacher.rsum
     return Retention(
         rsum=student.rsum / found if found else None,
-        rsum_interval=ratio_interval(student, teacher, resamples, seed),
+        rsum_interval=None if teacher is None else ratio_interval(student, teacher, resamples, seed),
         artifact_rsum=student.rsum / pytorch_rsum if pytorch_rsum else None,
         control_rsum=control.rsum / found if control is not None and found else None,
         student_minus_control=None if control is None else student.rsum - control.rsum,

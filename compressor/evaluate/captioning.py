@@ -126,6 +126,21 @@ def difference_interval(
 
     Both must be the same figure of the same images in the same order.
     """
+    return _paired_interval(first, second, np.subtract, resamples, seed)
+
+
+def ratio_interval(first: Figure, second: Figure, resamples: int = 1000, seed: int = 0) -> Interval | None:
+    """95 % interval of first / second, as `difference_interval`; None also where second falls to zero."""
+    return _paired_interval(first, second, _divided, resamples, seed)
+
+
+def _paired_interval(
+    first: Figure,
+    second: Figure,
+    compare: Callable[[Floats, Floats], Floats],
+    resamples: int,
+    seed: int,
+) -> Interval | None:
     if (
         first.statistics is None
         or second.statistics is None
@@ -138,10 +153,14 @@ def difference_interval(
     one, other, width = first.of_sums, second.of_sums, first.statistics.shape[1]
     return resampled_interval(
         np.hstack([first.statistics, second.statistics]),
-        lambda sums: one(sums[:, :width]) - other(sums[:, width:]),
+        lambda sums: compare(one(sums[:, :width]), other(sums[:, width:])),
         resamples,
         seed,
     )
+
+
+def _divided(values: Floats, by: Floats) -> Floats:
+    return np.divide(values, by, out=np.full(len(by), np.nan, np.float64), where=by > 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,16 @@ def accuracy_difference_interval(
     )
 
 
+def accuracy_ratio_interval(
+    first: VQAScores, second: VQAScores, resamples: int = 1000, seed: int = 0
+) -> Interval | None:
+    """95 % interval of first / second over the same resampled images (paired); None where second is zero."""
+    if first.rows != second.rows:
+        raise DataError("two models can only be compared on the same questions; not across different ones")
+    sums = [_by_image(scores, scores.accuracies)[:, :1] for scores in (first, second)]
+    return resampled_interval(np.hstack(sums), mean_of_units, resamples, seed)
+
+
 def read_results(path: Path) -> dict[str, str]:
     """Predictions by question id from VQA's results format: [{"question_id": 1, "answer": "yes"}, ...].
 

@@ -17,7 +17,9 @@ from compressor.pipeline.stage import Outcome, Stage
 def about(context: Context) -> str:
     section = context.recipe.benchmark
     against = (
-        "student against teacher" if context.teacher_runs else "the student alone (its teacher cannot be run)"
+        "student against teacher"
+        if context.teacher_has_bundle
+        else "the student alone (there is no teacher to time)"
     )
     return f"{against}, {section.threads} thread(s), {section.rounds} interleaved rounds"
 
@@ -33,7 +35,7 @@ def run(context: Context, key: str) -> Outcome:
     section, folder = context.recipe.benchmark, context.folder
     student = Bundle.open(folder.bundle, precision="fp32", threads=section.threads)
     models = {"student": student}
-    if context.teacher_runs:
+    if context.teacher_has_bundle:
         models["teacher"] = Bundle.open(
             folder.bundle_of("teacher"), precision="fp32", threads=section.threads
         )

@@ -8,7 +8,8 @@ from compressor.files import hash_json, write_json
 from compressor.pipeline import team
 from compressor.pipeline.context import Context
 from compressor.pipeline.stage import Outcome, Stage
-from compressor.recipe.models import InheritedStudent, Student
+from compressor.recipe.models import InheritedStudent
+from compressor.recipe.student import Student
 
 
 def about(context: Context) -> str:
@@ -48,9 +49,10 @@ def run(context: Context, key: str) -> Outcome:
     facts = dict(counts)
     if context.stores_signals:
         # Other runs add to the same store, so that its size is no part of what later stages build on.
-        store = context.build_store()
-        facts["store"] = {"images": store.image_rows, "texts": store.text_rows, "bytes": store.bytes}
-        summary += f", {store.image_rows} + {store.text_rows} teacher embeddings"
+        stores = context.build_stores()
+        images, texts = sum(store.image_rows for store in stores), sum(store.text_rows for store in stores)
+        facts["store"] = {"images": images, "texts": texts, "bytes": sum(store.bytes for store in stores)}
+        summary += f", {images} + {texts} teacher embeddings"
     record = context.folder.root / "cache.json"
     if team.leads():
         pixels = hash_json([train.digest(k) for k in range(len(train.kept))])

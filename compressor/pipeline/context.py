@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.data import open_pairs
 from compressor.data.pairs import PairSet
-from compressor.errors import MissingResourceError
 from compressor.files import hash_json
 from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.progress import Reporter
 from compressor.pipeline.student import fresh_student, image_side, student_preprocessor
+from compressor.pipeline.teachers import Teacher
 from compressor.recipe import Recipe
 from compressor.recipe.data import Split
-from compressor.recipe.losses import AMADLoss
 from compressor.recipe.models import InheritedStudent
+from compressor.recipe.teacher import EnsembleTeacher, single_teachers
 
 if TYPE_CHECKING:
     from compressor.data.decoded import DecodedImages
     from compressor.data.loader import TrainingSet
     from compressor.distill.signals import Signals
     from compressor.distill.store import TeacherStore
+    from compressor.pipeline.generation.models import Writers
     from compressor.preprocess.preprocessor import Preprocessor
     from compressor.students.encoder import Model
-    from compressor.teachers.embeddings import StoredEmbeddings
 
 log = logging.getLogger(__name__)
 
@@ -86,49 +86,49 @@ class Context:
 
     @property
     def decoded_side(self) -> int:
-        """Short side of decoded pictures: the larger need of student and teacher, crops not enlarged."""
-        teacher = self.teacher_model.preprocessor.image.size if self.teacher_runs else 0
-        side = max(self.student_side, teacher)
+        """Short side of decoded pictures: the largest need of student and teachers, crops not enlarged."""
+        if self.recipe.head is None:
+            side = max([self.student_side, *(teacher.image_side for teacher in self.teachers)])
+        else:
+            side = self.writers.side
         crop = self.recipe.distill.augmentation.crop_scale
         return side if crop is None else math.ceil(side / math.sqrt(crop[0]))
 
     @property
     def teacher_runs(self) -> bool:
         """True when there is a teacher that can be run, not only its embeddings."""
-        return self.recipe.teacher is not None and self.recipe.teacher.runnable
+        return any(section.runnable for section in single_teachers(self.recipe.teacher))
+
+    @property
+    def teacher_ranks(self) -> bool:
+        """True when there is a teacher of images and texts, whose retrieval can be compared."""
+        return self.recipe.teacher is not None and self.recipe.teacher.embeds_pairs
+
+    @property
+    def teacher_has_bundle(self) -> bool:
+        """True when the teacher is exported like the student, so that it has a latency and a size."""
+        return self.recipe.teacher is not None and self.recipe.teacher.has_bundle
 
     @cached_property
+    def teachers(self) -> tuple[Teacher, ...]:
+        """The recipe's teacher, or the members of its ensemble; none where it has no teacher."""
+        return tuple(Teacher(self, section) for section in single_teachers(self.recipe.teacher))
+
+    @cached_property
+    def writers(self) -> Writers:
+        """Teacher and student of a recipe whose student writes."""
+        from compressor.pipeline.generation.models import Writers
+
+        return Writers(self)
+
+    @property
     def teacher_model(self) -> Model:
-        """The frozen teacher, with the weights of its fine-tuning where the recipe asks for one."""
-        if getattr(self.recipe.teacher, "fine_tune", None) is None:
-            return self.load_teacher()
-        from compressor.teachers.checkpoint import load_any_checkpoint
-        from compressor.teachers.load import freeze
+        """The frozen teacher of images and texts, where there is one such teacher."""
+        from compressor.students.encoder import Model
 
-        return freeze(load_any_checkpoint(self.folder.tuned_teacher))
-
-    def load_teacher(self) -> Model:
-        """The teacher as the recipe names it. `MissingResourceError` names each thing missing."""
-        from compressor.teachers.load import load_teacher, missing_resources
-
-        section = self.recipe.teacher
-        assert section is not None
-        missing = [] if self.rehearsal else missing_resources(section)
-        if missing:
-            raise MissingResourceError("\n".join(missing))
-        return load_teacher(section, rehearse=self.rehearsal)
-
-    @cached_property
-    def stored_embeddings(self) -> StoredEmbeddings:
-        """Embeddings of a teacher that is not here, matched to the recipe's rows."""
-        from compressor.recipe.teacher import EmbeddingsTeacher
-        from compressor.teachers.embeddings import StoredEmbeddings
-
-        section = self.recipe.teacher
-        assert isinstance(section, EmbeddingsTeacher)
-        splits: tuple[Split, ...] = ("train", self.validation_split, self.recipe.evaluate.split)
-        rows = [row for split in dict.fromkeys(splits) for row in self.pairs(split).rows]
-        return StoredEmbeddings.open(section, rows)
+        (teacher,) = self.teachers
+        assert isinstance(teacher.model, Model)
+        return teacher.model
 
     @property
     def validation_split(self) -> Split:
@@ -156,7 +156,7 @@ class Context:
         return self.teacher_model if isinstance(self.recipe.student, InheritedStudent) else None
 
     def training_set(self, *, live: bool) -> TrainingSet:
-        """Training rows in the student's geometry and tokens; `live` adds the teacher's."""
+        """Training rows in the student's geometry and tokens; `live` adds those of the teachers that run."""
         if live not in self._training_sets:
             from compressor.data.loader import TrainingSet
 
@@ -166,7 +166,7 @@ class Context:
                 self.student_preprocessor,
                 self.recipe.distill.augmentation,
                 self.recipe.seed,
-                self.teacher_model.preprocessor if live else None,
+                [each.model.preprocessor for each in self.teachers if each.section.runnable] if live else (),
             )
         return self._training_sets[live]
 
@@ -177,9 +177,8 @@ class Context:
 
     @property
     def teacher_label(self) -> str:
-        """What a person calls the teacher."""
-        section = self.recipe.teacher
-        return str(getattr(section, "name", None) or getattr(section, "path", None) or "none")
+        """What a person calls the teacher, or the members of an ensemble."""
+        return " + ".join(teacher.label for teacher in self.teachers) or "none"
 
     def views(self, rows: int) -> list[int]:
         """Augmented views that training on so many rows will show."""
@@ -187,31 +186,17 @@ class Context:
 
         return training_views(self.recipe.distill, rows)
 
-    def build_store(self) -> TeacherStore:
-        """The teacher's embeddings of every training view and caption; builds what is missing."""
-        from compressor.distill.store import TeacherStore
-
-        assert self.recipe.teacher is not None
-        rows = self.training_set(live=False)
-        return TeacherStore.build(
-            self.folder.cache / "store",
-            self.teacher_model,
-            rows,
-            self.views(len(rows)),
-            self.recipe.teacher.batch_size,
-            self.progress("running the teacher"),
-        )
+    def build_stores(self) -> list[TeacherStore]:
+        """The stores of all teachers that run, up to date."""
+        return [teacher.build_store() for teacher in self.teachers if teacher.section.runnable]
 
     def signals(self) -> Signals:
-        """The teacher's side of the losses: stored, live, or embeddings from elsewhere."""
-        from compressor.distill.signals import EmbeddingSignals, LiveSignals, StoredSignals
+        """The teacher's side of the losses, of an ensemble all members' as one."""
+        from compressor.distill.ensemble import EnsembleSignals
 
-        if not self.teacher_runs:
-            return EmbeddingSignals(self.stored_embeddings, self.training_set(live=False))
-        if self.recipe.distill.signals == "live":
-            amad = next((loss for loss in self.recipe.distill.losses if isinstance(loss, AMADLoss)), None)
-            return LiveSignals(self.teacher_model, self.training_set(live=True), amad=amad)
-        return StoredSignals(self.build_store(), self.training_set(live=False))
+        found = [teacher.signals() for teacher in self.teachers]
+        section = self.recipe.teacher
+        return EnsembleSignals(found, section.weights) if isinstance(section, EnsembleTeacher) else found[0]
 
     def lineage(self) -> dict[str, Any]:
         """Where a model came from. It holds no times, so that bundles are reproducible."""

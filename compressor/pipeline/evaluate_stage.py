@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from compressor.files import write_json
 from compressor.pipeline.context import Context
 from compressor.pipeline.distill_stage import roles
 from compressor.pipeline.stage import Outcome, Stage
+from compressor.pipeline.teachers import Teacher
+from compressor.recipe.teacher import EnsembleTeacher
 from compressor.runtime.manifest import read_manifest
 from compressor.runtime.schema import Role
 
@@ -37,7 +40,7 @@ def run(context: Context, key: str) -> Outcome:
     from compressor.evaluate.examples import pick_examples
 
     encoded = {role: _encode(context, role) for role in roles(context)}
-    if context.recipe.teacher is not None:
+    if context.teacher_ranks:
         encoded = {"teacher": _encode_teacher(context, encoded["student"].ids), **encoded}
     ranks = {role: pairs.ranks() for role, pairs in encoded.items()}
     section, student = context.recipe.evaluate, encoded["student"]
@@ -77,14 +80,38 @@ def _encode_with(context: Context, encoder: PairEncoder, label: str) -> EncodedP
 
 
 def _encode_teacher(context: Context, ids: Sequence[str]) -> EncodedPairs:
-    """The teacher's embeddings of the same rows: through its bundle, or read where only embeddings exist."""
-    if context.teacher_runs:
+    """The teacher's embeddings of the same rows: through its bundle, read, or the members' side by side."""
+    if context.teacher_has_bundle:
         return _encode(context, "teacher")
+    members = [_encode_without_bundle(context, teacher, ids) for teacher in context.teachers]
+    section = context.recipe.teacher
+    if not isinstance(section, EnsembleTeacher):
+        return members[0]
+    import torch
+
+    from compressor.losses.ensemble import join_rows, members_of
+
+    shares = members_of([each.image_embeds.shape[1] for each in members], section.weights)
+    images, texts = (
+        join_rows([torch.from_numpy(rows) for rows in sides], shares).numpy()
+        for sides in zip(*((each.image_embeds, each.text_embeds) for each in members), strict=True)
+    )
+    return replace(members[0], image_embeds=images, text_embeds=texts)
+
+
+def _encode_without_bundle(context: Context, teacher: Teacher, ids: Sequence[str]) -> EncodedPairs:
+    """Embeddings of a teacher as they were read, or as its PyTorch model makes them."""
+    if teacher.section.runnable:
+        from compressor.export.pytorch import TorchEncoder
+        from compressor.students.encoder import Model
+
+        assert isinstance(teacher.model, Model)  # a teacher of one modality ranks nothing
+        return _encode_with(context, TorchEncoder(teacher.model), f"encoding with {teacher.label}")
     from compressor.evaluate.encode import EncodedPairs
 
     rows = {row.id: row for row in context.pairs(context.recipe.evaluate.split).rows}
     kept = [rows[name] for name in ids]
-    stored = context.stored_embeddings
+    stored = teacher.embeddings
     return EncodedPairs(
         image_embeds=stored.image(ids),
         text_embeds=stored.text([caption for row in kept for caption in row.caption_ids]),
@@ -96,12 +123,13 @@ def _encode_teacher(context: Context, ids: Sequence[str]) -> EncodedPairs:
 
 def _quality(context: Context, role: Role, ranks: Ranks) -> dict[str, Any]:
     section = context.recipe.evaluate
-    stored = role == "teacher" and not context.teacher_runs
+    read = role == "teacher" and not context.teacher_has_bundle
+    stored = "fp32" if context.teacher_runs else "fp16"
     quality = ranks.quality(
         bootstrap=section.bootstrap,
         seed=context.recipe.seed,
-        precision="fp16" if stored else read_manifest(context.folder.bundle_of(role)).default_precision,
-        source="embeddings" if stored else "bundle",
+        precision=stored if read else read_manifest(context.folder.bundle_of(role)).default_precision,
+        source="embeddings" if read else "bundle",
     )
     return quality.model_dump(mode="json")
 
@@ -111,11 +139,11 @@ def _retention(context: Context, ranks: dict[Role, Ranks]) -> dict[str, Any] | N
     from compressor.export.pytorch import TorchEncoder
     from compressor.teachers.checkpoint import load_any_checkpoint
 
-    if "teacher" not in ranks:
+    if "teacher" not in ranks and "control" not in ranks:
         return None
     before_export = TorchEncoder(load_any_checkpoint(context.folder.checkpoint))
     found = compare(
-        ranks["teacher"],
+        ranks.get("teacher"),
         ranks["student"],
         ranks.get("control"),
         resamples=context.recipe.evaluate.bootstrap,

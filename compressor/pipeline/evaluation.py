@@ -18,7 +18,7 @@ from compressor.evaluate.retrieval import retrieval
 from compressor.pipeline.progress import Reporter
 from compressor.recipe.base import Section
 from compressor.recipe.check import splits_missing
-from compressor.recipe.data import DataSection, Split
+from compressor.recipe.data import DataSection, PairsData, Split
 from compressor.recipe.overrides import apply_overrides, flatten
 from compressor.recipe.problems import Problem, explain, message, mistaken_truths, origin_of
 from compressor.recipe.source import COMMAND_LINE, Origin, Value
@@ -28,7 +28,7 @@ from compressor.runtime.bundle import Bundle
 class _Described(Section):
     """A recipe's data section alone."""
 
-    data: DataSection
+    data: PairsData
 
 
 def data_section(

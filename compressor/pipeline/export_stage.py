@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def about(context: Context) -> str:
-    names = [*roles(context), *(["teacher"] if context.teacher_runs else [])]
+    names = [*roles(context), *(["teacher"] if context.teacher_has_bundle else [])]
     precisions = ", ".join(context.recipe.export.precisions)
     return f"{', '.join(names)} to ONNX ({precisions}), each checked against PyTorch"
 
@@ -38,7 +38,7 @@ def run(context: Context, key: str) -> Outcome:
         manifest = _export(context, load_any_checkpoint(folder), role, outputs)
         facts[role] = _facts(manifest)
         done.append(_summary(role, manifest))
-    if context.teacher_runs:
+    if context.teacher_has_bundle:
         manifest = _export(context, context.teacher_model, "teacher", outputs)
         facts["teacher"] = _facts(manifest)
         done.append(_summary("teacher", manifest))

@@ -17,8 +17,11 @@ def fine_tune(context: Context, section: FineTune, key: str) -> dict[str, Any]:
 
     from compressor.data.loader import TrainingSet
     from compressor.distill.trainer import train
+    from compressor.students.encoder import Model
 
-    model = context.load_teacher()
+    (teacher,) = context.teachers
+    model = teacher.load()
+    assert isinstance(model, Model)
     assert isinstance(model.encoder, nn.Module)
     model.encoder.requires_grad_(True)
     model = replace(model, origin=f"{model.origin}, fine-tuned on the recipe's data")
@@ -29,7 +32,6 @@ def fine_tune(context: Context, section: FineTune, key: str) -> dict[str, Any]:
         model.preprocessor,
         section.augmentation,
         context.recipe.seed,
-        None,
     )
     folder = context.folder.training_of(key) / "teacher"
     job = job_for(

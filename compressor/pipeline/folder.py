@@ -20,12 +20,13 @@ class RunFolder:
     """`runs/<name>/`: every path that a stage writes, and `state.json`, the record of what is done.
 
     `cache` is shared by all runs beside this one: what lies there is keyed by content, so that an ablation,
-    another seed or the control student never decodes a picture or runs the teacher twice.
+    another seed or the control student never decodes a picture or runs the teacher twice. `cache` names it
+    for a run that lies deeper than the others.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cache: Path | None = None) -> None:
         self.root = root
-        self.cache = root.parent / ".cache"
+        self.cache = cache or root.parent / ".cache"
         self.state_file = root / "state.json"
         self.teacher = root / "teacher"
         self.tuned_teacher = self.teacher / "checkpoint"

@@ -13,7 +13,7 @@ from rich.table import Table
 from compressor.data import missing_data
 from compressor.pipeline.context import Context
 from compressor.pipeline.progress import QuietReporter
-from compressor.pipeline.run import open_context, walk
+from compressor.pipeline.run import chain, open_context, walk
 from compressor.pipeline.student import blank_student, outline_student
 from compressor.recipe import Recipe
 
@@ -47,9 +47,8 @@ def make_plan(recipe: Recipe, runs: Path, *, rehearse: bool = False) -> dict[str
 
 def _stages(context: Context, *, known: bool) -> list[dict[str, Any]]:
     if not known:
-        from compressor.pipeline.stages import STAGES
-
-        return [{"name": s.name, "about": s.about(context), "state": "waits for data"} for s in STAGES]
+        stages = chain(context.recipe)
+        return [{"name": s.name, "about": s.about(context), "state": "waits for data"} for s in stages]
     return [
         {
             "name": state.stage.name,
@@ -61,6 +60,10 @@ def _stages(context: Context, *, known: bool) -> list[dict[str, Any]]:
 
 
 def _sizes(context: Context, *, known: bool) -> dict[str, Any]:
+    if context.recipe.head is not None:
+        from compressor.pipeline.generation.plan import written_sizes
+
+        return written_sizes(context, known=known)
     from compressor.distill.schedule import total_steps
     from compressor.distill.store_index import store_bytes
     from compressor.teachers.outline import outline_teacher
@@ -83,7 +86,9 @@ def _sizes(context: Context, *, known: bool) -> dict[str, Any]:
     figures["steps"] = steps
     if teacher is not None and context.stores_signals:
         views = len(context.views(len(rows)))
-        figures["store_bytes"] = store_bytes(len(rows), views, captions, teacher.embed_dim)
+        images = len(rows) if teacher.image_flops else 0  # a text teacher leaves none
+        texts = captions if teacher.text_flops else 0
+        figures["store_bytes"] = store_bytes(images, views, texts, teacher.embed_dim)
     if student is not None:
         figures["hours"] = _hours(context, student, teacher, len(rows), captions, steps)
     return figures
@@ -163,6 +168,8 @@ def print_plan(plan: dict[str, Any], console: Console | None = None) -> None:
 
 def _described(figures: dict[str, Any]) -> str:
     total = figures["parameters"]["total"] / 1e6
+    if figures["embed_dim"] is None:
+        return f"{total:.2f} M parameters"
     cost = f"{figures['gflops_image']:.3g} GFLOPs an image, {figures['gflops_text']:.3g} a text"
     return f"{total:.2f} M parameters, {figures['embed_dim']} dimensions, {cost}"
 

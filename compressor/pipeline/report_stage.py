@@ -34,13 +34,16 @@ def run(context: Context, key: str) -> Outcome:
     results = assemble(context)
     results = results.model_copy(update={"goals": judge(context.recipe.goals, results)})
     write_json(context.folder.results, results.model_dump(mode="json"))
-    curves = {str(role): _curve(context, role) for role in roles(context)}
+    curves = {str(role): curve_of(context, role) for role in roles(context)}
     files = write_report(context.folder.root, results, curves)
+    return Outcome([context.folder.results, *files], summary(context, results))
+
+
+def summary(context: Context, results: Results) -> str:
+    """How many goals are met, and where to read on."""
     verdicts = [goal.verdict for goal in results.goals]
     counted = ", ".join(f"{verdicts.count(v)} {v}" for v in ("met", "missed", "not judged") if v in verdicts)
-    return Outcome(
-        [context.folder.results, *files], f"goals: {counted or 'none'}; {context.folder.root / 'report.html'}"
-    )
+    return f"goals: {counted or 'none'}; {context.folder.root / 'report.html'}"
 
 
 def assemble(context: Context) -> Results:
@@ -57,7 +60,7 @@ def assemble(context: Context) -> Results:
         name=context.recipe.name,
         rehearsal=context.rehearsal,
         recipe=context.recipe.model_dump(mode="json"),
-        lineage=_lineage(context, records),
+        lineage=lineage(context, records),
         device=benchmark["device"],
         quality=evaluation["quality"],
         retention=evaluation["retention"],
@@ -72,7 +75,7 @@ def assemble(context: Context) -> Results:
 
 
 def _manifests(context: Context) -> dict[str, BundleManifest]:
-    names: list[Role] = ["student", "teacher"] if context.teacher_runs else ["student"]
+    names: list[Role] = ["student", "teacher"] if context.teacher_has_bundle else ["student"]
     return {
         role: BundleManifest.model_validate(read_json(context.folder.bundle_of(role) / "bundle.json"))
         for role in names
@@ -121,7 +124,8 @@ def _artifacts(manifest: BundleManifest, timings: dict[str, Any]) -> dict[str, A
     return figures
 
 
-def _lineage(context: Context, records: dict[str, Any]) -> dict[str, Any]:
+def lineage(context: Context, records: dict[str, Any]) -> dict[str, Any]:
+    """Versions, seeds and what each stage was made of."""
     libraries: dict[str, str] = {}
     for stage in EARLIER:
         libraries |= versions(stage)
@@ -153,7 +157,7 @@ def _git_revision() -> str | None:
     return found.stdout.strip() or None
 
 
-def _curve(context: Context, role: str) -> list[dict[str, Any]]:
+def curve_of(context: Context, role: str) -> list[dict[str, Any]]:
     """Metrics of a training, a mapping per recorded step; none where someone has cleared `training/`."""
     record = context.folder.record("distill") or {}
     file = context.folder.root / record["facts"][role]["curve"]

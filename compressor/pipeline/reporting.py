@@ -38,6 +38,8 @@ def _curve(root: Path, facts: dict[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(name, str):
         return []
     file = path_inside(root, name, f"{root}: the curve of a training")
+    if file.is_file() and not file.read_bytes().endswith(b"\n"):  # only a run at work leaves half a line
+        raise DataError(f"{file} is damaged: its end is missing; run the recipe again with --from distill")
     try:
         steps = read_curves(file)
     except (ValueError, RecursionError) as error:

@@ -20,12 +20,14 @@ from compressor.files import disk_full_named, system_errors_named
 from compressor.pipeline import team
 from compressor.pipeline.context import Context
 from compressor.pipeline.folder import RunFolder
+from compressor.pipeline.generation.stages import GENERATION_STAGES
 from compressor.pipeline.keys import stage_key
 from compressor.pipeline.progress import QuietReporter, Reporter
 from compressor.pipeline.stages import STAGES, Stage
 from compressor.recipe import Recipe
 from compressor.recipe.data import Split
 from compressor.recipe.rehearse import rehearsal
+from compressor.recipe.teacher import TextTeacher
 from compressor.report.results import Results
 
 log = logging.getLogger(__name__)
@@ -69,11 +71,16 @@ def open_context(recipe: Recipe, runs: Path, reporter: Reporter, rehearse: bool 
     return Context(effective, RunFolder(runs / effective.name), reporter, rehearse)
 
 
+def chain(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages of a recipe: those of a student that embeds, or of one that writes."""
+    return STAGES if recipe.head is None else GENERATION_STAGES
+
+
 def walk(context: Context, options: Options = Options()) -> Iterator[StageState]:
     """Stages with their keys as far as they can be known; a stage after one that must run has no key yet."""
     upstream: dict[str, Any] = {}
     fresh = options.force
-    for stage in STAGES:
+    for stage in chain(context.recipe):
         fresh = fresh or stage.name == options.start
         needed = {name: upstream[name] for name in stage.needs}
         known = not any(value is None for value in needed.values())
@@ -98,17 +105,17 @@ def run(
     """
     _check_stages(options)
     if not team.leads():
-        _follow(open_context(recipe, Path(runs), QuietReporter(), options.rehearse))
+        follow_leader(open_context(recipe, Path(runs), QuietReporter(), options.rehearse))
         return None
     context = open_context(recipe, Path(runs), reporter or QuietReporter(), options.rehearse)
     try:
         with (
-            _named(context, "run"),
+            failures_named(context, "run"),
             context.folder.locked(),
-            _logged(context.folder),
-            _interrupts_remembered() as interrupted,
+            logged(context.folder),
+            interrupts_remembered() as interrupted,
         ):
-            return _run(context, options, interrupted)
+            return run_stages(context, options, interrupted)
     finally:
         context.reporter.close()
 
@@ -124,15 +131,15 @@ def _check_stages(options: Options) -> None:
         )
 
 
-def _follow(context: Context) -> None:
+def follow_leader(context: Context) -> None:
     """Join the leader in the stages that several processes work on; the outcome is the leader's to record."""
-    stages = {stage.name: stage for stage in STAGES}
+    stages = {stage.name: stage for stage in chain(context.recipe)}
     for name, key in team.calls():
         stages[name].run(context, key)
 
 
 @contextmanager
-def _interrupts_remembered() -> Iterator[threading.Event]:
+def interrupts_remembered() -> Iterator[threading.Event]:
     """Note every Ctrl-C inside the block, besides what it does anyway.
 
     A library that catches everything, and Python itself in a destructor, swallow the KeyboardInterrupt that
@@ -155,10 +162,14 @@ def _interrupts_remembered() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _run(context: Context, options: Options, interrupted: threading.Event) -> Results | None:
+def run_stages(context: Context, options: Options, interrupted: threading.Event) -> Results | None:
+    """Run the stages that are not done; the results, or None where `options.until` stops before the last.
+
+    Raises `KeyboardInterrupt` after a stage in which a library swallowed Ctrl-C.
+    """
     _require_resources(context)
     _require_rows(context, options)
-    total = len(STAGES)
+    total = len(chain(context.recipe))
     for number, state in enumerate(walk(context, options), start=1):
         stage, key = state.stage, state.key
         if number == len(team.TOGETHER) + 1:
@@ -191,7 +202,8 @@ def _require_rows(context: Context, options: Options) -> None:
     """
     recipe = context.recipe
     captioned = any(row.captions for row in context.pairs("train").rows)
-    if not captioned and not any(loss.image_only_ok for loss in recipe.distill.losses):
+    pictures_alone = not isinstance(recipe.teacher, TextTeacher)  # it says nothing of a bare picture
+    if not captioned and not any(loss.image_only_ok and pictures_alone for loss in recipe.distill.losses):
         raise DataError("the training pictures have no captions, and every loss of the recipe needs them")
     wanted: list[Split] = [context.validation_split]
     if options.until is None or stage_names().index(options.until) > stage_names().index("export"):
@@ -222,7 +234,7 @@ def _run_stage(context: Context, stage: Stage, key: str, number: int, total: int
     context.folder.forget(stage.name)
     started = time.monotonic()
     try:
-        with _named(context, stage.name):
+        with failures_named(context, stage.name):
             outcome = stage.run(context, key)
             seconds = time.monotonic() - started
             context.folder.finish(stage.name, key, outcome.outputs, seconds, outcome.facts)
@@ -237,7 +249,7 @@ def _run_stage(context: Context, stage: Stage, key: str, number: int, total: int
 
 
 @contextmanager
-def _named(context: Context, what: str) -> Iterator[None]:
+def failures_named(context: Context, what: str) -> Iterator[None]:
     """Errors of the operating system as one sentence; a full disk with the space that is left."""
     with system_errors_named(what), disk_full_named(context.folder.root):
         yield
@@ -251,7 +263,7 @@ class _RunLog(logging.FileHandler):
 
 
 @contextmanager
-def _logged(folder: RunFolder) -> Iterator[None]:
+def logged(folder: RunFolder) -> Iterator[None]:
     """Everything the project logs while a run works goes to `run.log` as well."""
     handler = _RunLog(folder.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

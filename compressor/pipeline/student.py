@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compressor.errors import ModelError
-from compressor.recipe.models import InheritedStudent, Student
+from compressor.recipe.blip import BlipStudent
+from compressor.recipe.models import InheritedStudent, StudentSection
+from compressor.recipe.student import Student
 
 if TYPE_CHECKING:
     from compressor.preprocess.preprocessor import Preprocessor
@@ -30,6 +32,7 @@ def student_preprocessor(section: Student, captions: Iterable[str], teacher: Mod
     from compressor.preprocess.spec import ImageSpec
     from compressor.students.build import build_tokenizer
 
+    assert isinstance(section, StudentSection)
     tokenizer, text = build_tokenizer(section.tokenizer, captions, section.text.context_length)
     return Preprocessor(ImageSpec(**section.image.input.model_dump()), text, tokenizer)
 
@@ -43,6 +46,7 @@ def fresh_student(section: Student, prepared: Preprocessor, teacher: Model | Non
         return inherit_uniform(teacher, _cut(section))
     from compressor.students.build import build_student
 
+    assert isinstance(section, StudentSection)
     return build_student(section, prepared.tokenizer, prepared.text)
 
 
@@ -58,9 +62,11 @@ class Blank:
 def blank_student(section: Student, teacher: TeacherSection | None) -> Blank | None:
     """A student as large as the recipe's, on torch's default device: with `meta` it costs nothing.
 
-    None for an inherited one whose teacher's configuration is not here. Raises `ModelError` for names,
-    options and sizes that do not exist.
+    None for an inherited one whose teacher's configuration is not here, and for one that writes. Raises
+    `ModelError` for names, options and sizes that do not exist.
     """
+    if isinstance(section, BlipStudent):
+        return None
     if isinstance(section, InheritedStudent):
         from compressor.students.inherit import plan_inheritance
         from compressor.teachers.outline import describe_teacher
@@ -94,13 +100,14 @@ def weight_files(section: Student) -> list[Path | None]:
     if isinstance(section, InheritedStudent):
         return []
     image, text = section.image, section.text
+    tokenizer = None if isinstance(section, BlipStudent) else section.tokenizer
     return [
         getattr(image, "weights", None),
         getattr(image, "weights_overlay", None),
         getattr(text, "weights", None),
         getattr(image, "path", None),
         getattr(text, "path", None),
-        getattr(section.tokenizer, "path", None),
+        getattr(tokenizer, "path", None),
     ]
 
 

@@ -10,7 +10,8 @@ from compressor.pipeline.context import Context
 from compressor.pipeline.keys import file_identity
 from compressor.pipeline.stage import Outcome, Stage
 from compressor.pipeline.student import blank_student
-from compressor.recipe.teacher import EmbeddingsTeacher
+from compressor.recipe.teacher import EnsembleTeacher, single_teachers
+from compressor.recipe.teacher_base import TrainableTeacher
 
 
 def about(context: Context) -> str:
@@ -22,10 +23,11 @@ def inputs(context: Context) -> dict[str, Any]:
     teacher = context.recipe.teacher
     if teacher is None:
         return {"teacher": None}
-    needs_data = isinstance(teacher, EmbeddingsTeacher) or getattr(teacher, "fine_tune", None) is not None
+    members = single_teachers(teacher)
+    needs_data = any(not each.runnable or getattr(each, "fine_tune", None) is not None for each in members)
     return {
         "teacher": teacher.model_dump(mode="json"),
-        "weights": file_identity(getattr(teacher, "path", None)),
+        "weights": [file_identity(getattr(each, "path", None)) for each in members],
         "data": context.pairs("train").fingerprint if needs_data else None,
         "seed": context.recipe.seed,
         "rehearsal": context.rehearsal,
@@ -37,25 +39,19 @@ def run(context: Context, key: str) -> Outcome:
     blank_student(context.recipe.student, teacher)  # a wrong name or size shows before the teacher works
     context.folder.teacher.mkdir(parents=True, exist_ok=True)
     outputs = [context.folder.teacher / "teacher.json"]
-    facts: dict[str, Any] = {}
-    if teacher is None:
-        facts = {"kind": "none"}
-    elif isinstance(teacher, EmbeddingsTeacher):
-        stored = context.stored_embeddings
-        facts = {"kind": teacher.kind, "fingerprint": stored.fingerprint, "embed_dim": stored.dim}
-    else:
-        if teacher.fine_tune is not None:
-            from compressor.pipeline.fine_tuning import fine_tune
+    facts: dict[str, Any] = {"kind": "none" if teacher is None else teacher.kind}
+    if isinstance(teacher, TrainableTeacher) and teacher.fine_tune is not None:
+        from compressor.pipeline.fine_tuning import fine_tune
 
-            facts["fine_tuning"] = fine_tune(context, teacher.fine_tune, key)
-            outputs.append(context.folder.tuned_teacher)
-        model = context.teacher_model
-        facts |= {
-            "kind": teacher.kind,
-            "fingerprint": model.fingerprint,
-            "embed_dim": model.encoder.embed_dim,
-            "origin": model.origin,
-        }
+        facts["fine_tuning"] = fine_tune(context, teacher.fine_tune, key)
+        outputs.append(context.folder.tuned_teacher)
+    if isinstance(teacher, EnsembleTeacher):
+        members = [each.facts() for each in context.teachers]
+        facts["embed_dim"] = sum(each["embed_dim"] for each in members)
+        facts["origin"] = f"an ensemble of {', '.join(each.get('origin', each['kind']) for each in members)}"
+        facts["members"] = members
+    elif teacher is not None:
+        facts |= context.teachers[0].facts()
     if team.leads():
         write_json(outputs[0], facts)
     return Outcome(outputs, facts.get("origin", "") or f"{facts.get('embed_dim', 'no')} dimensions", facts)

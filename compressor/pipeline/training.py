@@ -49,11 +49,13 @@ def job_for(
         seed=context.recipe.seed,
         folder=folder,
         validate=validation,
-        progress=_shown(context, label),
+        progress=shown(context, label),
     )
 
 
-def _shown(context: Context, label: str) -> Callable[[ProgressEvent], None]:
+def shown(context: Context, label: str) -> Callable[[ProgressEvent], None]:
+    """What tells the reporter of a training, step by step."""
+
     def show(event: ProgressEvent) -> None:
         losses = "  ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
         detail = f"{losses}  {event.images_per_second:.0f} img/s"

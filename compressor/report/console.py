@@ -8,8 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from compressor.report.generation_tables import written_table
 from compressor.report.results import Interval, ModelQuality, Results
 from compressor.report.tables import ROLES
+from compressor.report.written_headline import terminal_lines
 
 _COLOUR = {"met": "green", "missed": "red", "not judged": "yellow"}
 
@@ -18,8 +20,8 @@ def print_summary(results: Results, folder: Path, console: Console | None = None
     """Print quality, latency, size and goals of a run, and where its report lies."""
     console = console or Console()
     console.print()
-    console.print(_quality(results))
-    for line in _facts(results):
+    console.print(_written(results) if results.writes else _quality(results))
+    for line in [*(terminal_lines(results) if results.writes else []), *_facts(results)]:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for goal in results.goals:
         value = "" if goal.value is None else f" (measured {goal.value:.4g})"
@@ -29,7 +31,8 @@ def print_summary(results: Results, folder: Path, console: Console | None = None
             highlight=False,
         )
     console.print(f"  report  {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"  bundle  {folder / 'bundle'}", highlight=False, markup=False, soft_wrap=True)
+    kept = f"model   {folder / 'checkpoint'}" if results.writes else f"bundle  {folder / 'bundle'}"
+    console.print(f"  {kept}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _quality(results: Results) -> Table:
@@ -38,9 +41,20 @@ def _quality(results: Results) -> Table:
     for heading in ("", "image to text R@1 / 5 / 10", "text to image R@1 / 5 / 10", "RSUM (95 % interval)"):
         table.add_column(heading, justify="right" if heading else "left")
     for role in ROLES:
-        quality = results.quality.get(role)
+        quality = results.retrieval.get(role)
         if quality is not None:
             table.add_row(role, *_row(quality))
+    return table
+
+
+def _written(results: Results) -> Table:
+    told = written_table(results)
+    title = f"{results.name}{' (rehearsal: quality means nothing)' if results.rehearsal else ''}"
+    table = Table(title=title, title_justify="left")
+    for column in told.columns:
+        table.add_column(column.name, justify="right" if column.numeric else "left")
+    for row in told.rows:
+        table.add_row(*(cell.text for cell in row))
     return table
 
 
@@ -57,15 +71,15 @@ def _spread(interval: Interval | None, digits: int = 1) -> str:
 def _facts(results: Results) -> list[str]:
     """One line each for what exists on this run: retention, latency, size."""
     lines = []
-    if results.retention is not None and not results.rehearsal:
-        kept = results.retention
+    kept = results.rsum_kept
+    if kept is not None and not results.rehearsal:
         if kept.rsum is not None:
             share = f"{kept.rsum:.3f}{_spread(kept.rsum_interval, 3)}"
             lines.append(f"the student keeps {share} of the teacher's RSUM")
         if kept.student_minus_control is not None:
             gain = f"{kept.student_minus_control:+.1f}{_spread(kept.student_minus_control_interval)}"
             lines.append(f"against the same student without a teacher: {gain} RSUM")
-    latency = results.latency
+    latency = results.towers
     if latency is not None and latency.pair.student is not None:
         shown = f"one image and one text: student {latency.pair.student.p50_ms:.2f} ms"
         if latency.pair.teacher is not None:

@@ -1,7 +1,7 @@
 """Curves of a training out of its metrics, thinned for drawing.
 
 A record is what training writes per step: `{"step", "losses": {name: value}, "weights": {name: value},
-"validation": {"rsum": value}}`; any of the last three may be missing.
+"validation": {"rsum": value}}` (`loss` of a model that writes); any of the last three may be missing.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ def read_curves(records: Iterable[Mapping[str, Any]]) -> Curves:
     """Curves from metrics records in any order. Values that are not finite numbers are left out."""
     ordered = sorted((r for r in records if is_number(r.get("step"))), key=lambda r: r["step"])
     losses, weights = _collect(ordered, "losses"), _collect(ordered, "weights")
+    measured = _collect(ordered, "validation")
     longest = max((len(series) for series in losses.values()), default=0)
     return Curves(
         losses={name: thin(series) for name, series in losses.items()},
         weights={name: thin(series) for name, series in weights.items()},
-        validation=tuple(_collect(ordered, "validation").get("rsum", [])),
+        validation=tuple(measured.get("rsum") or measured.get("loss", [])),
         averaged=max(1, math.ceil(longest / DRAWN)),
     )
 

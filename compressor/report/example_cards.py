@@ -37,7 +37,7 @@ def _card(example: dict[str, Any]) -> str:
     if "caption" in query:
         asked = f"<blockquote>{escape(query['caption'])}</blockquote>"
     else:
-        asked = _picture(query["image"], f"Query picture {query['id']}")
+        asked = picture(query["image"], f"Query picture {query['id']}")
     columns = "".join(
         _column(role, example.get(role)) for role in ("teacher", "student") if example.get(role)
     )
@@ -63,12 +63,13 @@ def _answer(role: str, place: int, answer: dict[str, Any]) -> str:
         f'<span class="mark">{"✓ right" if right else "✕<span class=unseen> wrong</span>"} · {score}</span>'
     )
     if "image" in answer:
-        shown = _picture(answer["image"], f"Answer {place} of the {role}: {answer['id']}")
+        shown = picture(answer["image"], f"Answer {place} of the {role}: {answer['id']}")
     else:
         shown = f"<span>{escape(answer['caption'])}</span>"
     return f'<li class="{"right" if right else "wrong"}">{shown}{verdict}</li>'
 
 
-def _picture(jpeg: str, about: str) -> str:
+def picture(jpeg: str, about: str) -> str:
+    """A picture inside the page; `jpeg` is base64."""
     data = escape(str(jpeg), quote=True)
     return f'<img class="picture" alt="{escape(about, quote=True)}" src="data:image/jpeg;base64,{data}">'

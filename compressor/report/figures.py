@@ -18,12 +18,14 @@ _LOG_FROM = 20.0
 
 @dataclass(frozen=True)
 class Line:
-    """A named curve; `style` is the class that colours it, `dots` marks every point, the highest largest."""
+    """A named curve; `style` is the class that colours it, `dots` marks every point, the highest largest, or
+    the lowest where `lowest` is best."""
 
     label: str
     points: Points
     style: str
     dots: bool = False
+    lowest: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def pareto_figure(results: Results) -> Figure | None:
     marks = [] if results.rehearsal else _marks(results)
     if not marks:
         return None
-    teacher = results.quality.get("teacher")
+    teacher = results.retrieval.get("teacher")
     level = teacher.rsum if teacher is not None and all(mark.name != "teacher" for mark in marks) else None
     highs = [edge for mark in marks for edge in (mark.rsum, *_edges(mark.interval))]
     low, high = padded(highs + ([level] if level is not None else []), share=0.16)
@@ -118,8 +120,8 @@ class _Mark:
 def _marks(results: Results) -> list[_Mark]:
     marks = []
     for name, timed in (("teacher", "teacher"), ("control", "student"), ("student", "student")):
-        quality = results.quality.get(name)  # type: ignore[call-overload]
-        timing = getattr(results.latency.pair, timed) if results.latency else None
+        quality = results.retrieval.get(name)  # type: ignore[call-overload]
+        timing = getattr(results.towers.pair, timed) if results.towers else None
         held = getattr(results.size, timed)
         if quality is not None and timing is not None:
             bytes_ = held.bytes if held else 0
@@ -184,7 +186,7 @@ def _line(line: Line, x: Scale, y: Scale) -> str:
     drawn = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
     parts = [f'<g class="{line.style}"><polyline class="line" points="{drawn}"/>']
     if line.dots or len(places) == 1:
-        best = min(places, key=lambda place: place[1])
+        best = (max if line.lowest else min)(places, key=lambda place: place[1])
         for a, b in places:
             parts.append(
                 f'<circle class="dot" cx="{a:.1f}" cy="{b:.1f}" r="{5.5 if (a, b) == best else 2.8}"/>'

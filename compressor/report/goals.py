@@ -76,7 +76,7 @@ def _parse(goal: str) -> tuple[str, str, float]:
 def _walk_type(kind: Any, path: list[str], goal: str) -> None:
     """Follow a path through the schema, so that a mistyped key is an error even where its section is null."""
     for place, part in enumerate(path):
-        kind = _without_none(kind)
+        kind = _holder_of(part, kind)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             if part not in kind.model_fields:
                 raise _no_such(goal, path[:place], part, kind.model_fields)
@@ -89,8 +89,7 @@ def _walk_type(kind: Any, path: list[str], goal: str) -> None:
             raise RecipeError(
                 f"goal '{goal}': {'.'.join(path[:place])} is a single figure and has no '{part}' in it"
             )
-    kind = _without_none(kind)
-    if kind not in (float, int, bool, Any):
+    if not any(option in (float, int, bool, Any) for option in get_args(kind) or (kind,)):
         raise RecipeError(f"goal '{goal}': {'.'.join(path)} is not a number; name a figure inside it")
 
 
@@ -108,6 +107,16 @@ def _walk_value(results: Results, path: list[str], goal: str) -> float | None:
     if isinstance(found, bool | int | float):
         return float(found)
     raise RecipeError(f"goal '{goal}': {'.'.join(path)} is not a number; name a figure inside it")
+
+
+def _holder_of(part: str, kind: Any) -> Any:
+    """Of models that may stand in one place, the first that has the figure; the first where none has."""
+    models = [
+        option for option in get_args(kind) if isinstance(option, type) and issubclass(option, BaseModel)
+    ]
+    if len(models) < 2:
+        return _without_none(kind)
+    return next((model for model in models if part in model.model_fields), models[0])
 
 
 def _without_none(kind: Any) -> Any:
@@ -134,7 +143,7 @@ def _why_missing(results: Results, path: list[str]) -> str:
         return "this run trained no control"
     if (
         root == "latency"
-        and (results.latency is None or results.latency.image.teacher is None)
+        and (results.towers is None or results.towers.image.teacher is None)
         and "student" not in path
     ):
         return "the teacher cannot be run here, so it has no latency"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from compressor.report.numbers import milliseconds, percent, points, size, span, three_figures
 from compressor.report.results import Interval, Results
+from compressor.report.written_headline import control_remark, cost_remark, written_verdict
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,18 @@ class Headline:
 
 def headline(results: Results) -> Headline:
     """The verdict of a run; a rehearsal gets none on quality."""
-    sentence = _rehearsed(results) if results.rehearsal else _verdict(results)
-    remarks = [_control(results), _goals(results), _artifacts(results), _absolute(results)]
+    verdict = written_verdict if results.writes else _verdict
+    sentence = _rehearsed(results) if results.rehearsal else verdict(results)
+    control = control_remark(results) if results.writes else _control(results)
+    cost = cost_remark(results) if results.writes else ""
+    remarks = [control, _goals(results), _artifacts(results), cost, _absolute(results)]
     return Headline(sentence, tuple(remark for remark in remarks if remark))
 
 
 def _verdict(results: Results) -> str:
-    kept = results.retention.rsum if results.retention else None
+    kept = results.rsum_kept.rsum if results.rsum_kept else None
     ratio = results.latency.p50_ratio if results.latency else None
-    student = results.quality.get("student")
+    student = results.retrieval.get("student")
     if kept is not None and ratio is not None:
         return f"The student keeps {percent(kept)} of the teacher’s RSUM at {percent(ratio)} of its latency."
     if kept is not None:
@@ -47,7 +51,7 @@ def _rehearsed(results: Results) -> str:
 
 
 def _control(results: Results) -> str:
-    kept, control = results.retention, results.quality.get("control")
+    kept, control = results.rsum_kept, results.retrieval.get("control")
     if results.rehearsal or control is None or kept is None or kept.student_minus_control is None:
         return ""
     lead, interval = kept.student_minus_control, kept.student_minus_control_interval
@@ -93,7 +97,7 @@ def _artifacts(results: Results) -> str:
 
 
 def _absolute(results: Results) -> str:
-    student, latency = results.size.student, results.latency
+    student, latency = results.size.student, results.towers
     parts = []
     if latency and latency.pair.student:
         threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"

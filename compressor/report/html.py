@@ -15,11 +15,13 @@ from compressor.report.charts import training_figures
 from compressor.report.curves import Curves
 from compressor.report.example_cards import example_cards
 from compressor.report.figures import Figure, pareto_figure
+from compressor.report.generation_tables import written_latency_table, written_quality
 from compressor.report.headline import headline
 from compressor.report.reproduce import command, recipe_yaml
 from compressor.report.results import Results
 from compressor.report.tables import Cell, Column, Table
 from compressor.report.tiles import tiles
+from compressor.report.written_cards import written_cards
 
 REHEARSAL = (
     "This is a rehearsal: real architectures, random weights where the real ones were not there, a handful "
@@ -89,10 +91,9 @@ def _sections(results: Results, curves: Mapping[str, Curves]) -> Iterable[tuple[
     yield "quality", "Quality", _quality(results)
     yield "latency", "Latency", _latency(results)
     yield "size", "Size and artifacts", _artifacts(results)
+    shown = written_cards if results.writes else example_cards
     yield (
-        ("examples", "Examples", example_cards(results.examples, results.rehearsal))
-        if results.examples
-        else None
+        ("examples", "Examples", shown(results.examples, results.rehearsal)) if results.examples else None
     )
     yield "training", "Training", _training(results, curves)
     yield "run", "Data, stages and device", _run(results)
@@ -105,6 +106,8 @@ def _goals(results: Results) -> str:
 
 
 def _quality(results: Results) -> str:
+    if results.writes:
+        return "".join(html_table(table) for table in written_quality(results))
     if results.rehearsal:
         return f'<p class="none">{escape(tables.quality_table(results).missing.capitalize())}.</p>'
     picture = html_figure(pareto_figure(results), "Quality against latency") or (
@@ -115,6 +118,8 @@ def _quality(results: Results) -> str:
 
 
 def _latency(results: Results) -> str:
+    if results.writes:
+        return html_table(written_latency_table(results))
     calls = html_table(tables.latency_table(results))
     if results.latency is None:
         return calls

@@ -9,6 +9,7 @@ from typing import Any
 from compressor.report import run_tables, tables
 from compressor.report.charts import training_figures
 from compressor.report.curves import Curves
+from compressor.report.generation_tables import written_latency_table, written_quality
 from compressor.report.headline import headline
 from compressor.report.html import REHEARSAL
 from compressor.report.numbers import three_figures
@@ -29,17 +30,21 @@ def markdown_report(results: Results, curves: Mapping[str, Curves]) -> str:
     parts.append("\n".join(f"- {text(remark)}" for remark in told.remarks))
     if results.goals:
         parts += ["## Goals", markdown_table(tables.goals_table(results))]
-    parts += [
-        "## Quality",
-        *_all(tables.quality_table(results), tables.shares_table(results), tables.ranks_table(results)),
-    ]
-    parts += ["## Latency", *_all(tables.latency_table(results), tables.ratio_table(results))]
-    parts += _all(run_tables.throughput_table(results), run_tables.preprocess_table(results))
+    if results.writes:
+        parts += ["## Quality", *_all(*written_quality(results))]
+        parts += ["## Latency", *_all(written_latency_table(results))]
+    else:
+        parts += [
+            "## Quality",
+            *_all(tables.quality_table(results), tables.shares_table(results), tables.ranks_table(results)),
+        ]
+        parts += ["## Latency", *_all(tables.latency_table(results), tables.ratio_table(results))]
+        parts += _all(run_tables.throughput_table(results), run_tables.preprocess_table(results))
     parts += [
         "## Size and artifacts",
         *_all(run_tables.size_table(results), run_tables.artifacts_table(results)),
     ]
-    parts += _examples(results.examples)
+    parts += _written(results.examples) if results.writes else _examples(results.examples)
     parts += ["## Training", markdown_table(run_tables.training_table(results)), _curves(results, curves)]
     parts += [
         "## Data, stages and device",
@@ -98,6 +103,19 @@ def _all(*shown: Table) -> list[str]:
 def _curves(results: Results, curves: Mapping[str, Curves]) -> str:
     drawn = training_figures(results, curves)
     return f"Curves are drawn in report.html: {', '.join(title for title, _ in drawn)}." if drawn else ""
+
+
+def _written(examples: Sequence[dict[str, Any]]) -> list[str]:
+    if not examples:
+        return []
+    parts = ["## Examples", "Pictures stand in report.html, with the score of each text."]
+    for example in examples:
+        asked = f"“{text(example['question'])}”, " if "question" in example else ""
+        lines = [f"- {asked}picture {text(example['id'])}"]
+        lines.append(f"  - people: {text('; '.join(example['references']))}")
+        lines += [f"  - {role}: {text(told['text'])}" for role, told in example["written"].items()]
+        parts.append("\n".join(lines))
+    return parts
 
 
 def _examples(examples: Sequence[dict[str, Any]]) -> list[str]:

@@ -11,11 +11,25 @@ import yaml
 
 from compressor.report import numbers as n
 from compressor.report import run_tables, tables
+from compressor.report.generation_tables import written_latency_table, written_quality
 from compressor.report.headline import headline
 from compressor.report.html import REHEARSAL
 from compressor.report.markdown import fenced, markdown_table, text
 from compressor.report.results import Results
+from compressor.report.written_card import (
+    how_to_write,
+    what_writes,
+    written_metadata,
+    written_metrics,
+    written_task,
+)
 
+_EMBEDS: dict[str, Any] = {
+    "library_name": "onnx",
+    "pipeline_tag": "feature-extraction",
+    "tags": ["onnx", "clip", "image-text-retrieval", "knowledge-distillation", "compressor"],
+}
+_TASK = {"type": "image-text-retrieval", "name": "Image-text retrieval"}
 _DATA = {
     "scenes": "procedurally drawn scenes with captions by a small grammar (generated, English)",
     "karpathy": "photos with captions in Karpathy's splits",
@@ -24,6 +38,8 @@ _DATA = {
     "folder": "a folder of pictures and captions",
     "huggingface": "a Hugging Face data set",
     "webdataset": "WebDataset shards",
+    "scenes_questions": "procedurally drawn scenes with questions by a small grammar (generated, English)",
+    "vqa": "VQA v2: photos of COCO with people's questions and answers",
 }
 
 
@@ -45,8 +61,12 @@ def model_card(results: Results) -> str:
         "## Limits",
         _limits(results),
     ]
-    parts += ["## How well it does", markdown_table(tables.quality_table(results))]
-    parts += [markdown_table(tables.shares_table(results)), markdown_table(tables.latency_table(results))]
+    shown = (
+        [*written_quality(results), written_latency_table(results)]
+        if results.writes
+        else [tables.quality_table(results), tables.shares_table(results), tables.latency_table(results)]
+    )
+    parts += ["## How well it does", *map(markdown_table, shown)]
     parts += [
         markdown_table(run_tables.size_table(results)),
         markdown_table(run_tables.artifacts_table(results)),
@@ -63,11 +83,9 @@ def metadata(results: Results) -> dict[str, Any]:
     head: dict[str, Any] = {
         "license": "other",
         "license_name": str(licence) if licence else "see-teacher-and-data",
-        "library_name": "onnx",
-        "pipeline_tag": "feature-extraction",
-        "tags": ["onnx", "clip", "image-text-retrieval", "knowledge-distillation", "compressor"],
+        **(written_metadata(results) if results.writes else _EMBEDS),
     }
-    if results.recipe.get("data", {}).get("kind") == "scenes":
+    if results.recipe.get("data", {}).get("kind") in ("scenes", "scenes_questions"):
         head["language"] = ["en"]
     measured = _metrics(results)
     if measured:
@@ -76,7 +94,7 @@ def metadata(results: Results) -> dict[str, Any]:
                 "name": results.name,
                 "results": [
                     {
-                        "task": {"type": "image-text-retrieval", "name": "Image-text retrieval"},
+                        "task": written_task(results) if results.writes else _TASK,
                         "dataset": {"type": _data_kind(results), "name": _split_name(results)},
                         "metrics": measured,
                     }
@@ -87,7 +105,9 @@ def metadata(results: Results) -> dict[str, Any]:
 
 
 def _metrics(results: Results) -> list[dict[str, Any]]:
-    student = results.quality.get("student")
+    if results.writes:
+        return written_metrics(results)
+    student = results.retrieval.get("student")
     if student is None or results.rehearsal:
         return []
     names = {"i2t": "image to text", "t2i": "text to image"}
@@ -100,6 +120,8 @@ def _metrics(results: Results) -> list[dict[str, Any]]:
 
 
 def _what(results: Results) -> str:
+    if results.writes:
+        return what_writes(results)
     student = results.recipe.get("student", {})
     image = student.get("image", {})
     name = (
@@ -118,6 +140,8 @@ def _what(results: Results) -> str:
 
 
 def _use(results: Results) -> str:
+    if results.writes:
+        return how_to_write(results)
     example = (
         "from compressor.runtime import Bundle\n\n"
         'bundle = Bundle.open("bundle")\n'
@@ -137,9 +161,11 @@ def _limits(results: Results) -> str:
         "It was measured on the data named below. On other pictures or languages, measure before use.",
         "It inherits what its teacher and its data get wrong, biases included; it was not audited for them.",
         "It is not made for identifying people, nor for decisions about them.",
-        "A cosine of this model is not the same cosine of its teacher: set thresholds anew.",
+        "It may write what is not in the picture; nothing checks what it says."
+        if results.writes
+        else "A cosine of this model is not the same cosine of its teacher: set thresholds anew.",
     ]
-    kept = results.retention.rsum if results.retention and not results.rehearsal else None
+    kept = results.rsum_kept.rsum if results.rsum_kept and not results.rehearsal else None
     if kept is not None and kept < 1:
         points.insert(0, f"It is weaker than its teacher: {n.percent(kept)} of the RSUM on the same test.")
     latency = results.latency

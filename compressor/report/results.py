@@ -34,6 +34,9 @@ class Direction(_Strict):
     map_r: float = Field(description="mAP@R in percent.")
 
 
+RoleName = Literal["teacher", "student", "control"]
+
+
 class ModelQuality(_Strict):
     """Retrieval of one model, measured through its exported bundle at `precision`.
 
@@ -59,12 +62,67 @@ class ModelQuality(_Strict):
 class Retention(_Strict):
     """Student divided by teacher (paired bootstrap), and artifact divided by the PyTorch student."""
 
-    rsum: float | None = Field(description="Null where the teacher finds nothing.")
+    rsum: float | None = Field(description="Null where the teacher finds nothing or ranks no pairs.")
     rsum_interval: Interval | None = None
     artifact_rsum: float | None = None
     control_rsum: float | None = Field(None, description="Control divided by teacher.")
     student_minus_control: float | None = None
     student_minus_control_interval: Interval | None = None
+
+
+class CaptionQuality(_Strict):
+    """Captions of one model, in the field's scale (times 100); null figures say in `unavailable` why.
+
+    Goals reach `bleu_4`, `cider` ... directly under `quality.<role>`.
+    """
+
+    bleu_1: float | None = None
+    bleu_2: float | None = None
+    bleu_3: float | None = None
+    bleu_4: float | None = None
+    meteor: float | None = None
+    rouge_l: float | None = None
+    cider: float | None = None
+    spice: float | None = None
+    intervals: dict[str, Interval] = Field(
+        default_factory=dict, description="By figure; METEOR has none, and nothing has without resamples."
+    )
+    unavailable: dict[str, str] = Field(default_factory=dict, description="Why a figure is null.")
+    images: int
+    captions: int = Field(description="Reference captions that the generated ones are compared with.")
+    source: Literal["pytorch"] = "pytorch"
+
+
+class VQAQuality(_Strict):
+    """Answers of one model, by the official formula, in percent."""
+
+    vqa_accuracy: float
+    vqa_accuracy_interval: Interval | None = None
+    by_answer_type: dict[str, float] = Field(default_factory=dict)
+    by_question_type: dict[str, float] = Field(default_factory=dict)
+    images: int
+    questions: int
+    source: Literal["pytorch"] = "pytorch"
+
+
+class GenerationRetention(_Strict):
+    """Student divided by teacher, figure by figure (paired bootstrap), and student minus control."""
+
+    bleu_1: float | None = None
+    bleu_2: float | None = None
+    bleu_3: float | None = None
+    bleu_4: float | None = None
+    meteor: float | None = None
+    rouge_l: float | None = None
+    cider: float | None = None
+    spice: float | None = None
+    vqa_accuracy: float | None = None
+    intervals: dict[str, Interval] = Field(default_factory=dict)
+    control: dict[str, float] = Field(default_factory=dict, description="Control divided by teacher.")
+    lead_over_control: dict[str, float] = Field(
+        default_factory=dict, description="Student minus control, in points."
+    )
+    lead_over_control_intervals: dict[str, Interval] = Field(default_factory=dict)
 
 
 class Timing(_Strict):
@@ -103,6 +161,20 @@ class Latency(_Strict):
     preprocess: dict[str, Any] = Field(
         default_factory=dict, description="Decode and preprocess times per image and text."
     )
+
+
+class GenerationLatency(_Strict):
+    """One caption or answer, beam search and all, preprocessing outside; in PyTorch, not exported."""
+
+    backend: Literal["PyTorch eager"] = "PyTorch eager"
+    provider: str = "CPU"
+    threads: int
+    precision: str = "fp32"
+    beams: int
+    max_length: int
+    generation: RoleTimings
+    p50_ratio: float | None = Field(None, description="p50, student / teacher, median over rounds.")
+    p50_ratio_interval: Interval | None = None
 
 
 class RoleSize(_Strict):
@@ -159,9 +231,9 @@ class Results(_Strict):
         default_factory=dict, description="Fingerprints, versions, git revision, seeds."
     )
     device: dict[str, Any] = Field(default_factory=dict)
-    quality: dict[Literal["teacher", "student", "control"], ModelQuality | None] = Field(default_factory=dict)
-    retention: Retention | None = None
-    latency: Latency | None = None
+    quality: dict[RoleName, ModelQuality | CaptionQuality | VQAQuality | None] = Field(default_factory=dict)
+    retention: Retention | GenerationRetention | None = None
+    latency: Latency | GenerationLatency | None = None
     size: Size = Size()
     artifacts: dict[str, ArtifactFigures] = Field(default_factory=dict)
     training: dict[str, Any] = Field(
@@ -176,3 +248,28 @@ class Results(_Strict):
     )
     examples: list[dict[str, Any]] = Field(default_factory=list)
     goals: list[GoalResult] = Field(default_factory=list)
+
+    @property
+    def writes(self) -> bool:
+        """True for a student that captions or answers, false for one that embeds."""
+        teacher = self.recipe.get("teacher")
+        return isinstance(teacher, dict) and teacher.get("kind") == "blip"
+
+    @property
+    def retrieval(self) -> dict[RoleName, ModelQuality | None]:
+        """Quality of models that embed."""
+        return {
+            role: found if isinstance(found, ModelQuality) else None
+            for role, found in self.quality.items()
+            if not isinstance(found, CaptionQuality | VQAQuality)
+        }
+
+    @property
+    def rsum_kept(self) -> Retention | None:
+        """Retention of models that embed."""
+        return self.retention if isinstance(self.retention, Retention) else None
+
+    @property
+    def towers(self) -> Latency | None:
+        """Latency of models that embed."""
+        return self.latency if isinstance(self.latency, Latency) else None

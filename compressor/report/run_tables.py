@@ -39,6 +39,10 @@ def size_table(results: Results) -> Table:
 def artifacts_table(results: Results) -> Table:
     """Every exported precision of the student, behind its parity gate."""
     names = ("Size", "p50", "Cosine", "Worst cosine")
+    skipped = results.stages.get("export", {}).get("skipped")
+    if skipped:
+        caption = "Exported artifacts of the student"
+        return Table(caption, (_words("Precision"),), (), missing=f"none; {skipped}")
     columns = (
         _words("Precision"),
         _words("Tower"),
@@ -61,7 +65,7 @@ def artifacts_table(results: Results) -> Table:
 def throughput_table(results: Results) -> Table:
     """Items per second over batch sizes."""
     cells: dict[tuple[str, int], dict[str, Any]] = {}
-    for row in results.latency.batches if results.latency else []:
+    for row in results.towers.batches if results.towers else []:
         cells.setdefault((row["tower"], row["batch"]), {})[row["role"]] = row["per_second"]
     rows = []
     for (tower, batch), speeds in cells.items():
@@ -81,7 +85,7 @@ def throughput_table(results: Results) -> Table:
 
 def preprocess_table(results: Results) -> Table:
     """What decoding and preprocessing cost, outside the figures above."""
-    found = results.latency.preprocess if results.latency else {}
+    found = results.towers.preprocess if results.towers else {}
     roles = [role for role in ("teacher", "student") if role in found]
     rows: list[tuple[Cell, ...]] = []
     decode = found.get("decode")
@@ -103,7 +107,7 @@ def training_table(results: Results) -> Table:
     """How each model of the run was trained."""
     columns = (
         _words("Model"),
-        *map(Column, ("Steps", "Time", "Images per second", "Best step", "Best validation RSUM")),
+        *map(Column, ("Steps", "Time", "Images per second", "Best step", _chosen_by(results))),
     )
     rows = []
     for role, facts in results.training.items():
@@ -115,10 +119,18 @@ def training_table(results: Results) -> Table:
                     _cell(n.duration(facts.get("seconds"))),
                     _cell(n.three_figures(facts.get("images_per_second"))),
                     _cell(n.count(facts.get("best_step"))),
-                    _cell(n.NOT_JUDGED if results.rehearsal else n.points(facts.get("best_rsum"))),
+                    _cell(n.NOT_JUDGED if results.rehearsal else _best(facts)),
                 )
             )
     return Table("Training", columns, tuple(rows))
+
+
+def _chosen_by(results: Results) -> str:
+    return "Best validation loss" if results.writes else "Best validation RSUM"
+
+
+def _best(facts: dict[str, Any]) -> str:
+    return n.three_figures(facts["best_loss"]) if "best_loss" in facts else n.points(facts.get("best_rsum"))
 
 
 def data_table(results: Results) -> Table:

@@ -73,8 +73,8 @@ def quality_table(results: Results) -> Table:
     columns += [Column("RSUM"), Column("95 % interval")]
     if results.rehearsal:
         return Table("Retrieval on the same images and captions", tuple(columns), (), missing=_REHEARSED)
-    rows = [_quality_row(results, role) for role in ROLES if role in results.quality or role != "control"]
-    first = next((quality for quality in results.quality.values() if quality is not None), None)
+    rows = [_quality_row(results, role) for role in ROLES if role in results.retrieval or role != "control"]
+    first = next((quality for quality in results.retrieval.values() if quality is not None), None)
     held = f"{n.count(first.images)} images, {n.count(first.captions)} captions. " if first else ""
     note = (
         f"{held}Recalls in percent; any of an image’s captions counts; ties count against the model; "
@@ -91,7 +91,7 @@ def ranks_table(results: Results) -> Table:
     columns += [_words("Measured through")]
     rows = []
     for role in ROLES:
-        quality = results.quality.get(role)
+        quality = results.retrieval.get(role)
         if quality is not None and not results.rehearsal:
             figures = [cell for side in (quality.i2t, quality.t2i) for cell in _rank_cells(side)]
 
@@ -102,7 +102,7 @@ def ranks_table(results: Results) -> Table:
 
 def shares_table(results: Results) -> Table:
     """Retention and the lead over the control."""
-    kept = results.retention
+    kept = results.rsum_kept
     rows: list[tuple[Cell, ...]] = []
     if kept is not None and not results.rehearsal:
         rows = [
@@ -127,7 +127,7 @@ def latency_table(results: Results) -> Table:
         _words("Model"),
         *(Column(name) for name in ("p50", "95 % interval", "p90", "p95", "p99", "calls")),
     )
-    latency = results.latency
+    latency = results.towers
     if latency is None:
         return Table("Latency of one call", columns, ())
     rows = []
@@ -148,7 +148,7 @@ def latency_table(results: Results) -> Table:
 
 def ratio_table(results: Results) -> Table:
     """Student divided by teacher."""
-    latency = results.latency
+    latency = results.towers
     rows: list[tuple[Cell, ...]] = []
     if latency is not None:
         for name, timings in (("one image", latency.image), ("one text", latency.text)):
@@ -166,7 +166,7 @@ def ratio_table(results: Results) -> Table:
 
 
 def _quality_row(results: Results, role: str) -> tuple[Cell, ...]:
-    quality: ModelQuality | None = results.quality.get(role)  # type: ignore[call-overload]
+    quality: ModelQuality | None = results.retrieval.get(role)  # type: ignore[call-overload]
     if quality is None:
         return (Cell(role, "head"), *(Cell(n.NOT_AVAILABLE, "muted") for _ in range(8)))
     recalls = [getattr(quality, f"{way}_r{k}") for way in ("i2t", "t2i") for k in (1, 5, 10)]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 
 from compressor.report import numbers as n
-from compressor.report.results import Interval, Results
+from compressor.report.generation_tables import figure_of, main_figure
+from compressor.report.results import Interval, Latency, Results
 from compressor.report.tables import ROLES
 
 Bar = tuple[str, float, str]
@@ -18,12 +19,29 @@ def tiles(results: Results) -> str:
     return f'<div class="tiles">{_quality(results)}{_latency(results)}{_size(results)}{_goals(results)}</div>'
 
 
+def _written(results: Results) -> str:
+    named = main_figure(results)
+    if results.rehearsal or named is None:
+        return _tile("Quality kept", n.NOT_JUDGED, "a rehearsal has random weights", "")
+    name, label = named
+    found = [(role, figure_of(results, role, name)) for role in ROLES]
+    bars = [(role, value, n.points(value)) for role, value in found if value is not None]
+    kept = getattr(results.retention, name, None)
+    if kept is None:
+        student = figure_of(results, "student", name)
+        return _tile(f"{label} of the student", n.points(student), "", _bars(bars))
+    intervals = getattr(results.retention, "intervals", {})
+    return _tile(f"{label} kept", n.percent(kept), _of_teacher(intervals.get(name)), _bars(bars))
+
+
 def _quality(results: Results) -> str:
+    if results.writes:
+        return _written(results)
     if results.rehearsal:
         return _tile("RSUM kept", n.NOT_JUDGED, "a rehearsal has random weights", "")
-    kept, student = results.retention, results.quality.get("student")
+    kept, student = results.rsum_kept, results.retrieval.get("student")
     bars = [
-        (role, q.rsum, n.points(q.rsum)) for role in ROLES if (q := results.quality.get(role)) is not None
+        (role, q.rsum, n.points(q.rsum)) for role in ROLES if (q := results.retrieval.get(role)) is not None
     ]
     if kept is None or kept.rsum is None:
         return _tile(
@@ -36,10 +54,12 @@ def _latency(results: Results) -> str:
     latency, title = results.latency, "Latency of a pair"
     if latency is None:
         return _tile(title, n.NOT_AVAILABLE, "", "")
-    timings = [("teacher", latency.pair.teacher), ("student", latency.pair.student)]
+    timed = latency.pair if isinstance(latency, Latency) else latency.generation
+    title = title if isinstance(latency, Latency) else "Latency of one text"
+    timings = [("teacher", timed.teacher), ("student", timed.student)]
     bars = [(role, timing.p50_ms, n.milliseconds(timing.p50_ms)) for role, timing in timings if timing]
     if latency.p50_ratio is None:
-        student = latency.pair.student
+        student = timed.student
         return _tile(
             title, n.milliseconds(student.p50_ms if student else None), "p50 of the student", _bars(bars)
         )

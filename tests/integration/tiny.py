@@ -78,7 +78,7 @@ def write_recipe(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def write_teacher(folder: Path) -> Path:
+def write_teacher(folder: Path, described: Mapping[str, Any] = TEACHER, seed: int = 7) -> Path:
     """A teacher's checkpoint with random weights, from a fixed seed."""
     import torch
 
@@ -88,10 +88,10 @@ def write_teacher(folder: Path) -> Path:
     from compressor.students.build import build_student, build_tokenizer
     from compressor.students.checkpoint import save_checkpoint
 
-    section = StudentSection.model_validate(TEACHER)
+    section = StudentSection.model_validate(described)
     rows = open_pairs(ScenesData.model_validate(DATA), "train").rows
     captions = [caption for row in rows for caption in row.captions]
     tokenizer, text = build_tokenizer(section.tokenizer, captions, section.text.context_length)
-    torch.manual_seed(7)
+    torch.manual_seed(seed)
     save_checkpoint(build_student(section, tokenizer, text), folder)
     return folder

@@ -15,16 +15,16 @@ from compressor.pipeline.evaluation import data_section, evaluate_bundle, print_
 from compressor.pipeline.progress import QuietReporter
 from compressor.recipe.data import (
     CocoCaptionsData,
-    DataSection,
     FolderData,
     HuggingFaceData,
     KarpathyData,
+    PairsData,
     ScenesData,
     TableData,
     WebDatasetData,
 )
 
-KINDS = {member.model_fields["kind"].annotation.__args__[0] for member in get_args(get_args(DataSection)[0])}
+KINDS = {member.model_fields["kind"].annotation.__args__[0] for member in get_args(get_args(PairsData)[0])}
 
 
 def section(kind: str, annotations: str = "", images: str = "", split: str = "test", *options: str) -> Any:

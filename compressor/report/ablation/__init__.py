@@ -1,0 +1,1 @@
+"""What an ablation found: its figures, and the pages that tell them."""

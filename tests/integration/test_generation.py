@@ -1,0 +1,203 @@
+"""Whole runs of recipes whose student writes: captions of pictures, and answers to questions about them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import compressor
+from compressor.evaluate.captioning import METRICS
+from compressor.pipeline.context import Context
+from compressor.pipeline.folder import RunFolder
+from compressor.pipeline.generation.models import Writers
+from compressor.pipeline.progress import QuietReporter
+from compressor.recipe import Recipe
+from compressor.report.results import (
+    CaptionQuality,
+    GenerationLatency,
+    GenerationRetention,
+    Results,
+    VQAQuality,
+)
+from compressor.students.blip_checkpoint import load_blip_checkpoint
+from tests.integration.conftest import STAGES, Command
+from tests.integration.tiny import merged
+
+SIZES = {"layers": 1, "width": 16, "heads": 2}
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "data": {"kind": "scenes", "image_size": 32, "train": 32, "val": 8, "test": 8},
+    "teacher": {
+        "kind": "blip",
+        "head": "caption",
+        "image": SIZES | {"heads": 4, "patch": 8, "size": 32},
+        "text": SIZES | {"heads": 4, "context_length": 40},
+        "tokenizer": {"kind": "train", "vocab_size": 300},
+        "context_length": 40,
+        "batch_size": 4,
+        "fine_tune": {"steps": 3, "batch_size": 8, "trackers": []},
+    },
+    "student": {
+        "kind": "blip",
+        "image": SIZES | {"patch": 16, "size": 32},
+        "text": SIZES | {"context_length": 40},
+    },
+    "distill": {
+        "epochs": 2,
+        "batch_size": 8,
+        "trackers": [],
+        "signals": "live",
+        "losses": [{"kind": "task"}, {"kind": "logits"}, {"kind": "amad", "alpha": "match_initial_scale"}],
+        "control": True,
+    },
+    "evaluate": {"bootstrap": 20, "examples": 2, "generation": {"beams": 2, "metrics": ["bleu", "cider"]}},
+    "benchmark": {"warmup": 1, "rounds": 2, "repeats": 1},
+    "goals": ["latency.p50_ratio <= 100", "size.parameter_ratio <= 2"],
+}
+VQA: dict[str, Any] = {
+    "data": {"kind": "scenes_questions", "per_scene": 2},
+    "teacher": {"head": "vqa"},
+    "distill": {"micro_batch_size": 4, "control": False},
+    "evaluate": {"generation": None},
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.yaml"
+    recipe = merged(RECIPE, changes)
+    recipe["data"] = {**RECIPE["data"], **changes.get("data", {})}
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    home = tmp_path_factory.mktemp("captions")
+    results = compressor.run(write(home), runs=home / "runs")
+    assert results is not None
+    return home, results
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    home = tmp_path_factory.mktemp("answers")
+    results = compressor.run(write(home, **VQA), runs=home / "runs")
+    assert results is not None
+    return home, results
+
+
+def test_captions_are_measured_for_every_role(captions: tuple[Path, Results]) -> None:
+    _, results = captions
+    assert set(results.quality) == {"teacher", "student", "control"}
+    for quality in results.quality.values():
+        assert isinstance(quality, CaptionQuality)
+        assert quality.cider is not None or "cider" in quality.unavailable
+        assert quality.meteor is None
+        assert (quality.images, quality.captions) == (8, 40)
+    assert isinstance(results.retention, GenerationRetention)
+    assert isinstance(results.latency, GenerationLatency)
+    assert results.latency.backend == "PyTorch eager"
+    assert [goal.verdict for goal in results.goals] == ["met", "met"]
+    assert set(results.training) == {"teacher", "student", "control"}
+    assert "best_loss" in results.training["student"]
+
+
+def test_nothing_is_exported_and_the_report_says_so(captions: tuple[Path, Results]) -> None:
+    home, results = captions
+    folder = RunFolder(home / "runs" / "tiny")
+    assert not folder.bundle.exists()
+    assert "measured in PyTorch" in results.stages["export"]["skipped"]
+    assert results.artifacts == {}
+    page = (folder.root / "report.html").read_text()
+    assert "Exported artifacts of the student: none; models that write" in page
+    assert "<script" not in page
+
+
+def test_the_report_shows_captions_with_their_pictures(captions: tuple[Path, Results]) -> None:
+    home, results = captions
+    root = home / "runs" / "tiny"
+    page, plain = (root / "report.html").read_text(), (root / "report.md").read_text()
+    assert len(results.examples) == 2
+    assert page.count('class="example written"') == 2
+    assert page.count("data:image/jpeg;base64") == 2
+    assert "Validation loss" in page
+    for example in results.examples:
+        assert set(example["written"]) == {"teacher", "student", "control"}
+        assert example["references"][0] in plain
+    card = (root / "MODEL_CARD.md").read_text()
+    assert "pipeline_tag: image-to-text" in card
+    assert "A BLIP that captions pictures" in card
+    assert "RSUM" not in page + plain + card
+
+
+def test_a_rerun_does_nothing_and_another_seed_everything(
+    captions: tuple[Path, Results], command: Command
+) -> None:
+    home, _ = captions
+    code, _, err = command(home, "run", "recipe.yaml", "--json")
+    assert code == 0
+    events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    skipped = [event["name"] for event in events if event.get("event") == "skipped"]
+    assert skipped == STAGES
+    code, out, _ = command(home, "plan", "recipe.yaml", "seed=1", "--json")
+    plan = json.loads(out)
+    assert plan["stages"][0]["state"] == "to run"
+    assert plan["student"]["parameters"]["total"] > 10_000
+    assert plan["steps"] == 8
+
+
+def test_the_student_starts_alike_in_every_process(captions: tuple[Path, Results]) -> None:
+    """Whether the teacher has been read before, as in the first run, or not, as in one that goes on."""
+    home, results = captions
+    folder, recipe = RunFolder(home / "runs" / "tiny"), Recipe.model_validate(results.recipe)
+    first, second = (Writers(Context(recipe, folder, QuietReporter())) for _ in range(2))
+    assert first.teacher.fingerprint == results.lineage["teacher"]["fingerprint"]
+    assert first.fresh_student().fingerprint == second.fresh_student().fingerprint
+
+
+def test_the_report_can_be_written_again(captions: tuple[Path, Results], command: Command) -> None:
+    home, _ = captions
+    page = home / "runs" / "tiny" / "report.html"
+    before = page.read_text()
+    page.unlink()
+    assert command(home, "report", "runs/tiny")[0] == 0
+    assert "Captions of the same pictures" in page.read_text()
+    assert len(page.read_text()) >= len(before) - 100
+
+
+def test_the_checkpoint_writes_what_was_measured(captions: tuple[Path, Results]) -> None:
+    home, _ = captions
+    root = home / "runs" / "tiny"
+    model = load_blip_checkpoint(root / "checkpoint")
+    assert model.generator.head == "caption"
+    written = json.loads((root / "written" / "student.json").read_text())
+    assert len(written) == 8
+
+
+def test_answers_are_measured(answers: tuple[Path, Results]) -> None:
+    home, results = answers
+    student = results.quality["student"]
+    assert isinstance(student, VQAQuality)
+    assert (student.images, student.questions) == (8, 16)
+    assert set(results.quality) == {"teacher", "student"}
+    page = (home / "runs" / "tiny" / "report.html").read_text()
+    assert "VQA accuracy by type" in page
+    assert "People answered" in page
+    assert all(example["question"] in page.replace("&#x27;", "'") for example in results.examples)
+
+
+def test_a_rehearsal_measures_everything_on_a_handful(tmp_path: Path) -> None:
+    metrics = {"generation": {"beams": 2, "metrics": [METRICS[0]]}}
+    results = compressor.run(
+        write(tmp_path, **merged(VQA, {"evaluate": metrics})), runs=tmp_path / "runs", rehearse=True
+    )
+    assert results is not None
+    assert results.rehearsal
+    assert results.recipe["data"]["kind"] == "scenes_questions"
+    assert all(goal.verdict == "met" for goal in results.goals)
+    assert "Rehearsed: every stage ran." in (tmp_path / "runs/tiny-rehearsal/report.html").read_text()
