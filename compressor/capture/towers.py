@@ -12,7 +12,7 @@ Side = Literal["image", "text"]
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "image": ("image_tower", "vision_model", "visual"),
-    "text": ("text_tower", "text_model", "text", "transformer"),
+    "text": ("text_tower", "text_model", "text_encoder", "text", "transformer"),
 }
 """Ours, transformers', open_clip's; open_clip's CLIP has no text module, only its blocks, `transformer`."""
 
