@@ -92,9 +92,7 @@ def _sections(results: Results, curves: Mapping[str, Curves]) -> Iterable[tuple[
     yield "latency", "Latency", _latency(results)
     yield "size", "Size and artifacts", _artifacts(results)
     shown = written_cards if results.writes else example_cards
-    yield (
-        ("examples", "Examples", shown(results.examples, results.rehearsal)) if results.examples else None
-    )
+    yield (("examples", "Examples", shown(results.examples, results.rehearsal)) if results.examples else None)
     yield "training", "Training", _training(results, curves)
     yield "run", "Data, stages and device", _run(results)
     yield "reproduce", "How to reproduce", _reproduce(results)
