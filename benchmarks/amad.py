@@ -42,7 +42,7 @@ class Shape:
     tokens: int
 
     def __str__(self) -> str:
-        return f"B={self.batch}, {self.teacher_heads} -> {self.student_heads} heads, {self.tokens} tokens"
+        return f"{self.batch}, {self.teacher_heads}>{self.student_heads}, {self.tokens}"
 
     def maps(self, device: str) -> tuple[Tensor, Tensor]:
         """Teacher and student maps, made sample by sample so that making them leaves no peak behind."""
@@ -130,7 +130,7 @@ def main(
     torch.set_num_threads(threads)
     table = Table(title=f"forward + backward, {device}, {threads} thread(s)")
     columns = (
-        "maps",
+        "batch, heads, tokens",
         "variant",
         "ms",
         "transcription ms",
@@ -141,7 +141,7 @@ def main(
         "MB ratio",
     )
     for column in columns:
-        table.add_column(column, justify="left" if column in ("maps", "variant") else "right")
+        table.add_column(column, justify="left" if column in ("batch, heads, tokens", "variant") else "right")
     for shape in SHAPES:
         for variant in VARIANTS:
             memory = [in_fresh_process(shape, variant, ours, threads, device) for ours in (True, False)]
