@@ -34,15 +34,10 @@ class LiveRepresentations:
         self._number = prepared_number(teacher, training_set)
         self.dim = teacher.encoder.embed_dim
         self.fingerprint = teacher.fingerprint
-        self._options = (teacher, batch_size, precision)
-        self._teacher = self._on(device or torch.device("cpu"))
-
-    def _on(self, device: torch.device) -> FrozenTeacher:
-        teacher, batch_size, precision = self._options
-        return FrozenTeacher(teacher, device, batch_size, precision)
+        self._teacher = FrozenTeacher(teacher, device or torch.device("cpu"), batch_size, precision)
 
     def to(self, device: torch.device) -> LiveRepresentations:
-        self._teacher = self._on(device)
+        self._teacher.to(device)
         return self
 
     def prepare(self, views: Sequence[int]) -> None:

@@ -116,16 +116,11 @@ class LiveSignals:
                 "amad compares texts token by token, and the student's tokens are not the teacher's: give "
                 "the student the teacher's tokenizer and context_length, or set amad's text: null"
             )
-        self._options = (teacher, batch_size, precision)
         self._layers = None if amad is None else WatchedLayers(teacher.encoder, amad, of_teacher=True)
-        self._teacher = self._on(device or torch.device("cpu"))
-
-    def _on(self, device: torch.device) -> FrozenTeacher:
-        teacher, batch_size, precision = self._options
-        return FrozenTeacher(teacher, device, batch_size, precision)
+        self._teacher = FrozenTeacher(teacher, device or torch.device("cpu"), batch_size, precision)
 
     def to(self, device: torch.device) -> LiveSignals:
-        self._teacher = self._on(device)
+        self._teacher.to(device)
         return self
 
     def prepare(self, views: Sequence[int]) -> None:

@@ -34,11 +34,16 @@ class FrozenTeacher:
         precision: Precision = "no",
     ) -> None:
         self.model = model
-        self.device = device
         self.batch_size = batch_size
         self.precision = precision
-        self._encoder: Any = model.encoder.eval().to(device)  # type: ignore[union-attr]
+        self._encoder: Any = model.encoder
         self.dim = int(model.encoder.embed_dim)
+        self.to(device)
+
+    def to(self, device: torch.device) -> None:
+        """Work on this device from now on."""
+        self.device = device
+        self._encoder.eval().to(device)
 
     def images(self, pixels: Tensor, after_piece: Callable[[], None] | None = None) -> Tensor:
         """(B, 3, H, W) uint8 in the teacher's geometry -> (B, D); `after_piece` is called after each pass."""

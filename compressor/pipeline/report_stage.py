@@ -28,10 +28,14 @@ def inputs(context: Context) -> dict[str, Any]:
 
 
 def run(context: Context, key: str) -> Outcome:
+    return publish(context, assemble(context))
+
+
+def publish(context: Context, results: Results) -> Outcome:
+    """Judge the goals, and write the results and every form of the report."""
     from compressor.report.goals import judge
     from compressor.report.write import write_report
 
-    results = assemble(context)
     results = results.model_copy(update={"goals": judge(context.recipe.goals, results)})
     write_json(context.folder.results, results.model_dump(mode="json"))
     curves = {str(role): curve_of(context, role) for role in roles(context)}

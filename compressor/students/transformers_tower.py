@@ -159,12 +159,19 @@ def read_config(folder: Path) -> PreTrainedConfig:
         raise ModelError(f"{folder / 'config.json'} is no configuration for transformers: {error}") from error
 
 
-def load_folder(folder: Path) -> PreTrainedModel:
-    """The model of a transformers folder, in fp32. Raises `ModelError` where a tensor does not fit."""
-    read_config(folder)
+def load_folder(
+    folder: Path, wanted: Any = AutoModel, config: PreTrainedConfig | None = None
+) -> PreTrainedModel:
+    """The model of a transformers folder, in fp32. Raises `ModelError` where a tensor does not fit.
+
+    `wanted` is a class of models, where it is not the one that AutoModel takes; `config` stands in for the
+    folder's own.
+    """
+    config = read_config(folder) if config is None else config
     try:
-        model, info = AutoModel.from_pretrained(
+        model, info = wanted.from_pretrained(
             folder,
+            config=config,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import BlipConfig, PreTrainedModel
 
 from compressor.errors import MissingResourceError, ModelError
@@ -15,7 +14,7 @@ from compressor.preprocess.preprocessor import Preprocessor
 from compressor.recipe.blip import BlipRetrievalTeacher, BlipTeacher
 from compressor.students.blip import INITIALIZER_RANGE, halves, square_side
 from compressor.students.hub import fetch_repository, missing_on_hub
-from compressor.students.transformers_tower import read_config
+from compressor.students.transformers_tower import load_folder, read_config
 from compressor.teachers.transformers_teacher import REQUIRED_FILES, _Parts, missing_files
 
 BlipSource = BlipTeacher | BlipRetrievalTeacher
@@ -78,23 +77,7 @@ def load_or_rehearse(wanted: type[PreTrainedModel], folder: Path, config: BlipCo
     """
     if not any((folder / name).is_file() for name in _WEIGHTS):
         return random_weights(wanted, config, label)
-    try:
-        loaded: Any = wanted.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except Exception as error:  # each library raises its own family; all mean unusable weights
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"the weights in {folder} cannot be loaded: {reason}") from error
-    model, info = loaded
-    lost = sorted(info["missing_keys"])
-    if lost:
-        raise ModelError(f"the weights in {folder} are incomplete: {', '.join(lost[:3])} missing")
-    return model, label
+    return load_folder(folder, wanted, config), label
 
 
 def random_weights(wanted: type[PreTrainedModel], config: BlipConfig, label: str) -> Any:

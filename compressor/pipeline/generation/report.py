@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from compressor.files import read_json, write_json
+from compressor.files import read_json
 from compressor.pipeline import report_stage
 from compressor.pipeline.context import Context
-from compressor.pipeline.distill_stage import roles
-from compressor.pipeline.report_stage import EARLIER, curve_of, lineage
+from compressor.pipeline.report_stage import EARLIER, lineage
 from compressor.pipeline.stage import Outcome, Stage
 from compressor.report.results import Results
 
 
 def run(context: Context, key: str) -> Outcome:
-    from compressor.report.goals import judge
-    from compressor.report.write import write_report
-
-    results = assemble(context)
-    results = results.model_copy(update={"goals": judge(context.recipe.goals, results)})
-    write_json(context.folder.results, results.model_dump(mode="json"))
-    curves = {str(role): curve_of(context, role) for role in roles(context)}
-    files = write_report(context.folder.root, results, curves)
-    return Outcome([context.folder.results, *files], report_stage.summary(context, results))
+    return report_stage.publish(context, assemble(context))
 
 
 def assemble(context: Context) -> Results:
