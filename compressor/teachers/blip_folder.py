@@ -15,7 +15,7 @@ from compressor.recipe.blip import BlipRetrievalTeacher, BlipTeacher
 from compressor.students.blip import INITIALIZER_RANGE, halves, square_side
 from compressor.students.hub import fetch_repository, missing_on_hub
 from compressor.students.transformers_tower import load_folder, read_config
-from compressor.teachers.transformers_teacher import REQUIRED_FILES, _Parts, missing_files
+from compressor.teachers.transformers_teacher import REQUIRED_FILES, FolderParts, missing_files
 
 BlipSource = BlipTeacher | BlipRetrievalTeacher
 _LOGGER = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def convert_preprocessing(
         )
     cut = copy.deepcopy(config)
     halves(cut)[1].max_position_embeddings = section.context_length
-    parts = _Parts(folder, cut, label)
+    parts = FolderParts(folder, cut, label)
     tokenizer, text = parts.text()
     if text.pad_id != text_config.pad_token_id:
         raise ModelError(

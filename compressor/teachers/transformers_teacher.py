@@ -82,7 +82,7 @@ def load_transformers(section: TransformersTeacher, *, rehearse: bool = False) -
     if missing:
         raise MissingResourceError(missing)
     model, origin = _weights(folder, config, label)
-    parts = _Parts(folder, config, label)
+    parts = FolderParts(folder, config, label)
     tokenizer, text = parts.text()
     preprocessor = Preprocessor(parts.image(), text, tokenizer)
     encoder = TransformersEncoder(model, embedding_width(model, text.context_length))
@@ -151,7 +151,7 @@ def _described(config: PreTrainedConfig) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Parts:
+class FolderParts:
     """Preprocessing of one folder, converted and compared."""
 
     folder: Path
