@@ -140,7 +140,12 @@ def validate(
     if as_json:
         typer.echo(json.dumps(loaded.model_dump(mode="json")))
     elif not quiet:
+        from compressor.pipeline.engines import engine_note
+
         typer.echo(f"{recipe}: valid")
+        note = engine_note(loaded)
+        if note is not None:
+            typer.echo(f"note: {note}")
 
 
 @app.command()

@@ -68,6 +68,7 @@ def diagnose(folder: Path | None = None) -> list[Finding]:
         *_torch(),
         *(_torchvision_fits(finding) if finding.name == "torchvision" else finding for finding in libraries),
         *_onnxruntime(device),
+        *_backends(),
         _java(),
     ]
 
@@ -194,6 +195,18 @@ def _onnxruntime(device: dict[str, Any]) -> Iterator[Finding]:
     else:
         versions = ", ".join(f"{name} {_version(name)}" for name in installed) or _UNKNOWN
         yield Finding("onnxruntime", "ok", f"{versions}: {providers}", needed)
+
+
+def _backends() -> Iterator[Finding]:
+    """Every way to run a model, by what would really load; numpy, which all of them need, may be missing."""
+    try:
+        from compressor.runtime.backends import backends
+    except ImportError as error:
+        yield Finding("backends", "warning", f"cannot be asked: {error}", "running exported models")
+        return
+    for backend in backends():
+        state: State = "ok" if backend.usable else "missing"
+        yield Finding(f"run on {backend.name}", state, backend.detail, "running exported models")
 
 
 def _java() -> Finding:

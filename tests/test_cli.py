@@ -17,6 +17,7 @@ import compressor
 from compressor import terminal
 from compressor.cli import app, main
 from tests.integration.tiny import write_recipe
+from tests.runtime.fake_gpu import without
 
 COMMANDS = ("run", "ablate", "validate", "plan", "cache", "evaluate", "report", "doctor", "schema")
 
@@ -205,6 +206,15 @@ def test_validate(run: Call, tmp_path: Path) -> None:
     code, out, _ = run("validate", recipe, "distill.epochs=5", "--json")
     assert code == 0
     assert json.loads(out)["distill"]["epochs"] == 5
+
+
+def test_validate_says_that_engines_cannot_be_built_here(
+    run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with without(monkeypatch, "tensorrt"):
+        code, out, _ = run("validate", write_recipe(tmp_path), "export.tensorrt.optional=true")
+    assert code == 0
+    assert "\nnote: TensorRT engines will be left out on this machine: TensorRT is not installed" in out
 
 
 @pytest.mark.parametrize(

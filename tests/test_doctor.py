@@ -13,6 +13,7 @@ import pytest
 
 from compressor import doctor
 from compressor.doctor import Finding, diagnose
+from tests.runtime.fake_gpu import without
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -45,6 +46,18 @@ def test_everything_is_looked_for_once_and_told(tmp_path: Path) -> None:
     assert all(finding.detail and finding.needed_for for finding in findings)
     assert {finding.state for finding in findings} <= {"ok", "missing", "warning"}
     assert str(tmp_path) in by_name(findings)["disk"].detail
+
+
+def test_every_way_to_run_a_model_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with without(monkeypatch, "tensorrt", "cuda.bindings.runtime", "openvino"):
+        found = by_name(diagnose())
+    assert found["run on onnxruntime cpu"].state == "ok"
+    engines = found["run on tensorrt engines"]
+    assert engines.state == "missing"
+    assert engines.detail.startswith(
+        "TensorRT is not installed (pip install 'compressor[gpu]'), and NVIDIA's"
+    )
+    assert found["run on openvino"].detail == "OpenVINO is not installed (pip install 'compressor[openvino]')"
 
 
 def test_a_base_install_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,12 @@ def compare_generation(
     progress: Progress,
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
-) -> GenerationLatency:
-    """Time "teacher" and "student" in rounds that alternate; the ratio is taken within each round."""
+) -> tuple[GenerationLatency, dict[str, dict[str, Any]]]:
+    """Time "teacher" and "student", and any other precisions of the student, in rounds that alternate.
+
+    Ratios are taken within each round. The second result has, by precision ("fp32" is the student itself),
+    `p50_ms` and `slower_than_fp32`.
+    """
     shape = (section.rounds, section.repeats)
     taken = {name: np.zeros(shape) for name in models}
     for call in models.values():
@@ -39,9 +44,9 @@ def compare_generation(
                     models[name](number * section.repeats + repeat)
                     taken[name][number, repeat] = (clock() - start) / 1e6
         progress(number + 1, section.rounds)
-    timings = RoleTimings(**{name: timing(found, seed) for name, found in taken.items()})
+    timings = RoleTimings(**{role: timing(taken[role], seed) for role in ("teacher", "student")})
     per_round = np.median(taken["student"], axis=1) / np.median(taken["teacher"], axis=1)
-    return GenerationLatency(
+    latency = GenerationLatency(
         provider=provider,
         threads=section.threads,
         beams=writing.beams,
@@ -50,3 +55,15 @@ def compare_generation(
         p50_ratio=float(np.median(per_round)),
         p50_ratio_interval=median_interval(per_round[:, None], seed),
     )
+    precisions = {"fp32": taken["student"]} | {
+        name: found for name, found in taken.items() if name not in ("teacher", "student")
+    }
+    exact = np.median(taken["student"], axis=1)
+    figures = {
+        name: {
+            "p50_ms": float(np.median(found)),
+            "slower_than_fp32": bool(np.median(np.median(found, axis=1) / exact) > 1),
+        }
+        for name, found in precisions.items()
+    }
+    return latency, figures

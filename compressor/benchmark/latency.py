@@ -92,7 +92,8 @@ def compare_latency(
     """
     if not images or not texts:
         raise DataError("a benchmark needs at least one image and one text")
-    provider = _provider({**models, **(artifacts or {})}, section.threads)
+    _check_threads({**models, **(artifacts or {})}, section.threads)
+    provider = _provider(models)
     others = {f"artifact:{name}": bundle for name, bundle in (artifacts or {}).items()}
     runners = {name: _Runner(bundle, images, texts) for name, bundle in {**models, **others}.items()}
     roles = [name for name in ("teacher", "student") if name in models]
@@ -213,17 +214,21 @@ def _artifact_figures(calls: dict[str, Calls]) -> dict[str, dict[str, Any]]:
     return figures
 
 
-def _provider(models: Mapping[str, TimedBundle], threads: int) -> str:
-    """The execution provider all models run on; refuses to compare unlike with unlike."""
+def _provider(models: Mapping[str, TimedBundle]) -> str:
+    """The execution provider all models run on; refuses to compare unlike with unlike. Other artifacts of
+    the student may run on one of their own, as engines do."""
     found = {bundle.providers[0] for bundle in models.values()}
     if len(found) > 1:
         raise DataError(f"models on different backends ({', '.join(sorted(found))}) cannot be compared")
+    return found.pop()
+
+
+def _check_threads(models: Mapping[str, TimedBundle], threads: int) -> None:
     for name, bundle in models.items():
         if bundle.threads != threads:
             raise DataError(
                 f"the {name} was opened with {bundle.threads} threads, the benchmark wants {threads}"
             )
-    return found.pop()
 
 
 @contextmanager

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from compressor.errors import CompressorError, DiskFullError, ModelError
+from compressor.export.bundle_parts import GraphFile, exporter_versions, file_entry, quantized
+from compressor.export.engines import make_engines
 from compressor.export.onnx import TowerName, export_tower, ready_for_export
 from compressor.export.parity import TowerParity, judge_tower, recall_deltas
 from compressor.export.pytorch import embed_images, embed_texts
-from compressor.export.quantize import quantize_tower
 from compressor.export.samples import ParitySamples
-from compressor.files import atomic_folder, sha256_file, write_json
+from compressor.files import atomic_folder, write_json
 from compressor.recipe.outcome import ExportSection
+from compressor.runtime.backends import open_tower
 from compressor.runtime.schema import (
     IMAGE_INPUT,
     IMAGE_OUTPUT,
@@ -29,27 +30,16 @@ from compressor.runtime.schema import (
     TOKENIZER,
     Artifact,
     BundleManifest,
-    FileEntry,
     Role,
     TowerArtifact,
 )
-from compressor.runtime.session import Tower, first_line
+from compressor.runtime.tower import AnyTower, first_line
 from compressor.students.dual_encoder import parameter_counts
 from compressor.students.encoder import Model
 
 log = logging.getLogger(__name__)
 
 TOWERS: tuple[TowerName, TowerName] = ("image", "text")
-_MOSTLY = 0.5
-
-
-@dataclass(frozen=True)
-class _Graph:
-    """One ONNX file that was written, and a remark on it."""
-
-    path: Path
-    external: Path | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +66,7 @@ def write_bundle(
     lineage: dict[str, Any],
     licence: str | None = None,
     judge_quality: bool = True,
+    timing_cache: Path | None = None,
 ) -> BundleManifest:
     """Export `model` to the bundle `folder` (replaced as a whole) and return its manifest.
 
@@ -83,10 +74,12 @@ def write_bundle(
     marked and with its reason, but is never the default: that is `section.default` if it passed, else the
     first that did. A precision that cannot be made at all is named under `not_made`. `judge_quality=False`
     (a rehearsal with random weights) leaves Recall@K out and judges the cosines only. `licence` None means
-    the model's own note. The same model and samples give the same bytes on the same versions: there is no
+    the model's own note. `timing_cache`: a folder for what TensorRT measures, where the section asks for
+    engines. The same model and samples give the same bytes on the same versions: there is no
     time stamp.
 
-    Raises `ModelError` where a tower cannot be exported, or no precision passed; the bundle is then left at
+    Raises `MissingDependencyError` for engines that this machine cannot build and that are not optional;
+    `ModelError` where a tower cannot be exported, or no precision passed; the bundle is then left at
     `<folder>-failed` for inspection and `folder` is untouched. `DiskFullError` where the disk is full.
     """
     folder = Path(folder)
@@ -96,6 +89,9 @@ def write_bundle(
     with atomic_folder(folder) as work:
         with ready_for_export(model.encoder):
             graphs, not_made = _make_graphs(model, work, section, samples)
+            if section.tensorrt is not None:
+                engines, missing = make_engines(graphs, work, section.tensorrt, timing_cache)
+                graphs, not_made = graphs | engines, not_made | missing
             judged = _judge(model, graphs, section, samples, judge_quality)
         model.preprocessor.save(work)
         manifest = _manifest(model, work, section, role, graphs, judged, not_made, lineage, licence)
@@ -111,14 +107,16 @@ def write_bundle(
 
 def _make_graphs(
     model: Model, work: Path, section: ExportSection, samples: ParitySamples
-) -> tuple[dict[str, dict[TowerName, _Graph]], dict[str, str]]:
+) -> tuple[dict[str, dict[TowerName, GraphFile]], dict[str, str]]:
     """The ONNX files by precision and tower, and why a precision is missing."""
-    fp32: dict[TowerName, _Graph] = {}
+    fp32: dict[TowerName, GraphFile] = {}
     for tower in TOWERS:
         path = work / "fp32" / f"{tower}.onnx"
         log.info("exporting the %s tower of %s to ONNX", tower, model.name)
-        fp32[tower] = _Graph(path, export_tower(model.encoder, tower, samples.of(tower), path, section.opset))
-    graphs: dict[str, dict[TowerName, _Graph]] = {}
+        fp32[tower] = GraphFile(
+            path, export_tower(model.encoder, tower, samples.of(tower), path, section.opset)
+        )
+    graphs: dict[str, dict[TowerName, GraphFile]] = {}
     not_made: dict[str, str] = {}
     for precision in section.precisions:
         if precision == "fp32":
@@ -127,7 +125,7 @@ def _make_graphs(
         log.info("making the %s towers of %s", precision, model.name)
         try:
             graphs[precision] = {
-                tower: _quantize(fp32[tower], work / precision / f"{tower}.onnx") for tower in TOWERS
+                tower: quantized(fp32[tower], work / precision / f"{tower}.onnx") for tower in TOWERS
             }
         except (DiskFullError, OSError, MemoryError):
             raise
@@ -142,18 +140,9 @@ def _make_graphs(
     return graphs, not_made
 
 
-def _quantize(source: _Graph, target: Path) -> _Graph:
-    share = quantize_tower(source.path, target, external=source.external is not None)
-    external = target.with_name(f"{target.name}.data")
-    note = (
-        "" if share >= _MOSTLY else f"{share:.0%} of the weights are int8, the rest is not in matrix products"
-    )
-    return _Graph(target, external if external.exists() else None, note)
-
-
 def _judge(
     model: Model,
-    graphs: dict[str, dict[TowerName, _Graph]],
+    graphs: dict[str, dict[TowerName, GraphFile]],
     section: ExportSection,
     samples: ParitySamples,
     judge_quality: bool,
@@ -164,11 +153,11 @@ def _judge(
         "text": embed_texts(model.encoder, samples.input_ids),
     }
     judged: dict[str, _Judged] = {}
-    passed: dict[str, tuple[Tower, Tower]] = {}
+    passed: dict[str, tuple[AnyTower, AnyTower]] = {}
     for precision, towers in graphs.items():
         log.info("comparing %s of %s with PyTorch", precision, model.name)
         found: dict[TowerName, TowerParity] = {}
-        loaded: list[Tower] = []
+        loaded: list[AnyTower] = []
         for name in TOWERS:
             try:
                 tower = _load(towers[name].path, name)
@@ -191,10 +180,10 @@ def _judge(
     return judged
 
 
-def _load(path: Path, tower: TowerName) -> Tower:
+def _load(path: Path, tower: TowerName) -> AnyTower:
     if tower == "image":
-        return Tower(path, IMAGE_INPUT, IMAGE_OUTPUT)
-    return Tower(path, TEXT_INPUT, TEXT_OUTPUT)
+        return open_tower(path, IMAGE_INPUT, IMAGE_OUTPUT)
+    return open_tower(path, TEXT_INPUT, TEXT_OUTPUT)
 
 
 def _manifest(
@@ -202,7 +191,7 @@ def _manifest(
     work: Path,
     section: ExportSection,
     role: Role,
-    graphs: dict[str, dict[TowerName, _Graph]],
+    graphs: dict[str, dict[TowerName, GraphFile]],
     judged: dict[str, _Judged],
     not_made: dict[str, str],
     lineage: dict[str, Any],
@@ -222,11 +211,11 @@ def _manifest(
         default_precision=_default(section, judged),
         artifacts={name: _artifact(work, graphs[name], judged[name]) for name in graphs},
         not_made=not_made,
-        preprocess=_entry(work, work / PREPROCESS),
-        tokenizer=_entry(work, work / TOKENIZER),
+        preprocess=file_entry(work, work / PREPROCESS),
+        tokenizer=file_entry(work, work / TOKENIZER),
         origin=model.origin,
         licence=model.licence if licence is None else licence,
-        lineage={**lineage, "model": model.fingerprint, "export": _versions(section)},
+        lineage={**lineage, "model": model.fingerprint, "export": exporter_versions(section.opset)},
     )
 
 
@@ -240,7 +229,7 @@ def _default(section: ExportSection, judged: dict[str, _Judged]) -> str:
     return section.default
 
 
-def _artifact(work: Path, towers: dict[TowerName, _Graph], judged: _Judged) -> Artifact:
+def _artifact(work: Path, towers: dict[TowerName, GraphFile], judged: _Judged) -> Artifact:
     faults = [
         f"{name} tower: {parity.reason}"
         for name, parity in (("image", judged.image), ("text", judged.text))
@@ -257,26 +246,15 @@ def _artifact(work: Path, towers: dict[TowerName, _Graph], judged: _Judged) -> A
     )
 
 
-def _tower_artifact(work: Path, graph: _Graph, parity: TowerParity) -> TowerArtifact:
+def _tower_artifact(work: Path, graph: GraphFile, parity: TowerParity) -> TowerArtifact:
     return TowerArtifact(
-        file=_entry(work, graph.path),
-        external_data=None if graph.external is None else _entry(work, graph.external),
+        file=file_entry(work, graph.path),
+        external_data=None if graph.external is None else file_entry(work, graph.external),
         status="passed" if parity.passed else "failed",
         reason=parity.reason or graph.note,
         cosine=parity.cosine,
         worst_cosine=parity.worst_cosine,
     )
-
-
-def _entry(work: Path, path: Path) -> FileEntry:
-    return FileEntry(
-        path=path.relative_to(work).as_posix(), sha256=sha256_file(path), bytes=path.stat().st_size
-    )
-
-
-def _versions(section: ExportSection) -> dict[str, Any]:
-    packages = ("torch", "onnx", "onnxscript", "onnxruntime")
-    return {"opset": section.opset, **{name: version(name) for name in packages}}
 
 
 def _none_passed(role: Role, manifest: BundleManifest, failed: Path) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -69,18 +69,49 @@ def export_tower(
 
     Raises `ModelError` where the tower cannot be expressed as ONNX, or not at this opset.
     """
-    module = (ImageTower(encoder) if tower == "image" else TextTower(encoder)).eval()
+    module = ImageTower(encoder) if tower == "image" else TextTower(encoder)
     input_name, output_name = (IMAGE_INPUT, IMAGE_OUTPUT) if tower == "image" else (TEXT_INPUT, TEXT_OUTPUT)
     # Two rows: a batch of one would be taken for a constant.
     rows = torch.from_numpy(np.ascontiguousarray(np.resize(example, (2, *example.shape[1:]))))
+    return export_graph(
+        module,
+        (rows,),
+        path,
+        name=f"the {tower} tower",
+        input_names=[input_name],
+        output_names=[output_name],
+        dynamic_shapes={input_name: {0: "batch"}},
+        opset=opset,
+        largest_inline=largest_inline,
+    )
+
+
+def export_graph(
+    module: nn.Module,
+    example: tuple[Any, ...],
+    path: Path,
+    *,
+    name: str,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    dynamic_shapes: Any,
+    opset: int = 18,
+    largest_inline: int = LARGEST_INLINE,
+) -> Path | None:
+    """Write a module as ONNX to `path`; returns the file of external weights, or None if they are inside.
+
+    `example` are the arguments of one call, `dynamic_shapes` their dynamic dimensions as
+    `torch.onnx.export` reads them, `name` what an error calls the graph. The same module gives the same
+    bytes, as for `export_tower`, which see for what is asked of the model and what is raised.
+    """
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                module,
-                (rows,),
-                input_names=[input_name],
-                output_names=[output_name],
-                dynamic_shapes={input_name: {0: "batch"}},
+                module.eval(),
+                example,
+                input_names=list(input_names),
+                output_names=list(output_names),
+                dynamic_shapes=dynamic_shapes,
                 opset_version=opset,
                 dynamo=True,
                 verbose=False,
@@ -88,11 +119,11 @@ def export_tower(
     except Exception as error:  # the exporter lets any exception of the traced code through
         cause = error.__cause__ or error
         raise ModelError(
-            f"the {tower} tower cannot be exported to ONNX: {type(cause).__name__}: {_summary(cause)}"
+            f"{name} cannot be exported to ONNX: {type(cause).__name__}: {_summary(cause)}"
         ) from error
     assert program is not None
     model = program.model
-    _check_opset(model, opset, tower)
+    _check_opset(model, opset, name)
     _forget_the_machine(model)
     external = _save(model, path, largest_inline)
     onnx.checker.check_model(str(path), full_check=external is None)
@@ -100,8 +131,8 @@ def export_tower(
 
 
 @contextmanager
-def ready_for_export(encoder: Encoder) -> Iterator[None]:
-    """The encoder on the CPU, in fp32 and evaluation mode, as it was before afterwards.
+def ready_for_export(encoder: Encoder | nn.Module) -> Iterator[None]:
+    """The encoder (any module) on the CPU, in fp32 and evaluation mode, as it was before afterwards.
 
     Raises `ModelError` for weights of another float type: what is exported must be what was trained.
     """
@@ -143,12 +174,12 @@ def _summary(error: BaseException) -> str:
     return lines[0][:300] if lines else "no message"
 
 
-def _check_opset(model: ir.Model, opset: int, tower: TowerName) -> None:
+def _check_opset(model: ir.Model, opset: int, name: str) -> None:
     """The exporter keeps its own opset, silently, where it cannot convert to the one that was asked for."""
     written = model.opset_imports.get("")
     if written != opset:
         raise ModelError(
-            f"the {tower} tower cannot be written at ONNX opset {opset}, the exporter gives {written}; "
+            f"{name} cannot be written at ONNX opset {opset}, the exporter gives {written}; "
             f"set export.opset to {written}"
         )
 

@@ -22,7 +22,7 @@ from compressor.evaluate.retrieval import retrieval
 from compressor.export.pytorch import embed_images, embed_texts
 from compressor.export.samples import ParitySamples, RecallSet
 from compressor.recipe.outcome import ParityBounds
-from compressor.runtime.session import Tower
+from compressor.runtime.tower import AnyTower
 from compressor.students.encoder import Encoder
 
 __all__ = ["ParitySamples", "RecallSet", "TowerParity", "centred_cosines", "judge_tower", "recall_deltas"]
@@ -50,7 +50,7 @@ class TowerParity:
 
 
 def judge_tower(
-    tower: Tower,
+    tower: AnyTower,
     inputs: NDArray[np.float32] | NDArray[np.int64],
     reference: NDArray[np.float32],
     bounds: ParityBounds,
@@ -88,8 +88,23 @@ def centred_cosines(reference: NDArray[np.float32], candidate: NDArray[np.float3
     return cosines
 
 
+def judge_states(
+    reference: NDArray[np.float32], output: NDArray[np.float32], bounds: ParityBounds
+) -> TowerParity:
+    """Compare rows (N, D) of any length, one a sample: the same measure, in units of the reference's root
+    mean square length."""
+    fault = _broken(output, reference, "rows")
+    if fault:
+        return TowerParity(False, fault)
+    scale = np.float32(max(np.sqrt((reference.astype(np.float64) ** 2).sum(axis=1).mean()), 1e-30))
+    reference, output = reference / scale, output / scale
+    cosines = centred_cosines(reference, output)
+    verdict = _verdict(cosines, reference, output, bounds)
+    return TowerParity(not verdict, verdict, _mean(cosines), _worst(cosines))
+
+
 def recall_deltas(
-    encoder: Encoder, towers: dict[str, tuple[Tower, Tower]], recall: RecallSet
+    encoder: Encoder, towers: dict[str, tuple[AnyTower, AnyTower]], recall: RecallSet
 ) -> dict[str, float]:
     """Per artifact (image tower, text tower): its mean of R@1, R@5, R@10 both ways minus PyTorch's, in
     points.
@@ -114,16 +129,23 @@ def recall_deltas(
 
 def _fault(output: NDArray[np.float32], reference: NDArray[np.float32]) -> str:
     """What is wrong with the output before any comparison of directions, or nothing."""
-    if output.shape != reference.shape:
-        return f"gives embeddings {output.shape} where PyTorch gives {reference.shape}"
-    if not np.isfinite(reference).all():
-        return "PyTorch's own embeddings are NaN or infinite"
-    bad = int((~np.isfinite(output).all(axis=1)).sum())
-    if bad:
-        return f"{bad} of {len(output)} embeddings are NaN or infinite"
+    broken = _broken(output, reference, "embeddings")
+    if broken:
+        return broken
     off = float(np.abs(np.linalg.norm(output.astype(np.float64), axis=1) - 1).max())
     if off > UNIT_LENGTH:
         return f"embeddings are not of unit length (off by up to {off:.2g})"
+    return ""
+
+
+def _broken(output: NDArray[np.float32], reference: NDArray[np.float32], what: str) -> str:
+    if output.shape != reference.shape:
+        return f"gives {what} {output.shape} where PyTorch gives {reference.shape}"
+    if not np.isfinite(reference).all():
+        return f"PyTorch's own {what} are NaN or infinite"
+    bad = int((~np.isfinite(output).all(axis=1)).sum())
+    if bad:
+        return f"{bad} of {len(output)} {what} are NaN or infinite"
     return ""
 
 
@@ -165,7 +187,7 @@ def _control(reference: NDArray[np.float32], output: NDArray[np.float32]) -> flo
 
 
 def _batch_fault(
-    tower: Tower,
+    tower: AnyTower,
     inputs: NDArray[np.float32] | NDArray[np.int64],
     output: NDArray[np.float32],
     spread: float,

@@ -11,6 +11,7 @@ dynamic ones are slow and inaccurate. Embedding tables stay float32 too.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +57,11 @@ def int8_share(path: Path) -> float:
 
 
 def _prepare(source: Path, prepared: Path, external: bool) -> None:
-    """Fold constants and infer shapes, then drop the value types.
+    """Fold constants and infer shapes, then drop the value types, and let no Gemm share its weights.
 
     Symbolic shape inference fails on these graphs, and the types that the optimiser leaves behind name
-    values that no longer exist, which the quantiser trusts.
+    values that no longer exist, which the quantiser trusts. It also transposes the weights of a Gemm in
+    place, and with them the embedding table that they are in a decoder.
     """
     quant_pre_process(
         str(source),
@@ -70,7 +72,21 @@ def _prepare(source: Path, prepared: Path, external: bool) -> None:
     )
     model = onnx.load(str(prepared), load_external_data=False)
     del model.graph.value_info[:]
+    _unshare_gemms(model.graph)
     onnx.save(model, str(prepared))
+
+
+def _unshare_gemms(graph: onnx.GraphProto) -> None:
+    """Give every Gemm whose weights others use too a copy of its own."""
+    uses = Counter(name for node in graph.node for name in node.input)
+    weights = {weight.name: weight for weight in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Gemm" and node.input[1] in weights and uses[node.input[1]] > 1:
+            copy = onnx.TensorProto()
+            copy.CopyFrom(weights[node.input[1]])
+            copy.name = f"{node.input[1]} of {node.name or node.output[0]}"
+            graph.initializer.append(copy)
+            node.input[1] = copy.name
 
 
 def _elements(tensor: onnx.TensorProto) -> int:

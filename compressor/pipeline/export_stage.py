@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.pipeline.context import Context
 from compressor.pipeline.distill_stage import roles
+from compressor.pipeline.engines import engine_inputs, engines_planned
 from compressor.pipeline.stage import Outcome, Stage
 from compressor.runtime.schema import BundleManifest, Role
 
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
 def about(context: Context) -> str:
     names = [*roles(context), *(["teacher"] if context.teacher_has_bundle else [])]
     precisions = ", ".join(context.recipe.export.precisions)
-    return f"{', '.join(names)} to ONNX ({precisions}), each checked against PyTorch"
+    engines = engines_planned(context.recipe)
+    return f"{', '.join(names)} to ONNX ({precisions}){engines}, each checked against PyTorch"
 
 
 def inputs(context: Context) -> dict[str, Any]:
     return {
         "export": context.recipe.export.model_dump(mode="json"),
         "val": context.pairs(context.validation_split).fingerprint,
+        **engine_inputs(context.recipe),
     }
 
 
@@ -52,7 +55,7 @@ def _export(context: Context, model: Model, role: Role, outputs: list[Path]) -> 
 
     section = context.recipe.export
     if role != "student":
-        section = section.model_copy(update={"precisions": ("fp32",), "default": "fp32"})
+        section = section.model_copy(update={"precisions": ("fp32",), "default": "fp32", "tensorrt": None})
     context.reporter.work(f"exporting the {role}", 0, 1)
     samples = ParitySamples.of_pairs(
         context.pairs(context.validation_split),
@@ -69,6 +72,7 @@ def _export(context: Context, model: Model, role: Role, outputs: list[Path]) -> 
         samples=samples,
         lineage=context.lineage(),
         judge_quality=not context.rehearsal,
+        timing_cache=context.folder.cache / "tensorrt",
     )
     context.reporter.work(f"exporting the {role}", 1, 1)
     outputs.append(target)
@@ -81,6 +85,7 @@ def _facts(manifest: BundleManifest) -> dict[str, Any]:
 
 def _summary(role: str, manifest: BundleManifest) -> str:
     parts = [f"{name} {artifact.status}" for name, artifact in manifest.artifacts.items()]
+    parts += [f"{name} not made" for name in manifest.not_made]
     return f"{role} {manifest.parameters['total'] / 1e6:.2f} M parameters, {', '.join(parts)}"
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from compressor.data import missing_data
 from compressor.pipeline.context import Context
+from compressor.pipeline.engines import engine_note
 from compressor.pipeline.progress import QuietReporter
 from compressor.pipeline.run import chain, open_context, walk
 from compressor.pipeline.student import blank_student, outline_student
@@ -36,11 +37,13 @@ def make_plan(recipe: Recipe, runs: Path, *, rehearse: bool = False) -> dict[str
         from compressor.teachers.load import missing_resources
 
         missing = [*missing, *missing_resources(context.recipe.teacher)]
+    note = engine_note(context.recipe)
     plan: dict[str, Any] = {
         "name": context.recipe.name,
         "folder": str(context.folder.root),
         "stages": _stages(context, known=known),
         "missing": missing,
+        "notes": [] if note is None else [note],
     }
     return plan | _sizes(context, known=known)
 
@@ -162,8 +165,10 @@ def print_plan(plan: dict[str, Any], console: Console | None = None) -> None:
     if plan["hours"] is not None:
         parts = ", ".join(f"{stage} {_duration(hours)}" for stage, hours in plan["hours"].items())
         console.print(f"  estimate on this machine, rough: {parts}", highlight=False, soft_wrap=True)
-    for sentence in plan["missing"]:
-        console.print(f"  [yellow]missing[/]  {escape(sentence)}", highlight=False, soft_wrap=True)
+    for word in ("missing", "notes"):
+        for sentence in plan[word]:
+            shown = f"  [yellow]{word.removesuffix('s'):8}[/] {escape(sentence)}"
+            console.print(shown, highlight=False, soft_wrap=True)
 
 
 def _described(figures: dict[str, Any]) -> str:

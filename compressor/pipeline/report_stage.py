@@ -71,6 +71,7 @@ def assemble(context: Context) -> Results:
         latency=benchmark["latency"],
         size=_sizes(manifests),
         artifacts=_artifacts(manifests["student"], benchmark["artifacts"]),
+        not_made=manifests["student"].not_made,
         training=training,
         data={**data, **evaluation["data"]},
         stages={stage: {"seconds": record["seconds"]} for stage, record in records.items()},

@@ -11,6 +11,7 @@ from itertools import chain
 
 from compressor.errors import RecipeError
 from compressor.recipe.blip import BlipStudent
+from compressor.recipe.check_engines import engine_findings, no_such_engine
 from compressor.recipe.check_generation import generation_findings, no_figure_of_writing, no_written_figure
 from compressor.recipe.check_teachers import no_such_figure, teacher_findings
 from compressor.recipe.check_timm import timm_option_findings
@@ -53,6 +54,7 @@ def check(loaded: LoadedRecipe) -> None:
     recipe = loaded.recipe
     rules = (
         *(_teaching, _losses, _augmented, _lengths, _splits, _inherited, _image, _text, _outcome, _goals),
+        engine_findings,
         teacher_findings,
         generation_findings,
     )
@@ -254,8 +256,8 @@ def _goals(recipe: Recipe) -> Iterator[Finding]:
 def _unavailable(recipe: Recipe, parts: list[str]) -> str | None:
     """Why this recipe can never have a figure that other recipes have."""
     section, of_control = parts[0], any("control" in part for part in parts)
-    if section == "artifacts" and parts[1] not in recipe.export.precisions:
-        return f"export.precisions makes no {parts[1]} artifact"
+    if section == "artifacts" and parts[1] not in recipe.export.artifacts:
+        return no_such_engine(parts[1]) or f"export.precisions makes no {parts[1]} artifact"
     if section in ("quality", "retention") and of_control and not recipe.distill.control:
         return "distill.control is false"
     if recipe.head is not None:

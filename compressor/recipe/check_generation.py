@@ -15,6 +15,7 @@ CAPTION_FIGURES = frozenset({"bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "
 ANSWER_FIGURES = frozenset({"vqa_accuracy", "vqa_accuracy_interval", "by_answer_type", "by_question_type"})
 _WRITTEN = {"caption": CAPTION_FIGURES, "vqa": ANSWER_FIGURES}
 _COMMON = frozenset({"intervals", "control", "lead_over_control", "lead_over_control_intervals"})
+_WRITTEN_ARTIFACT = frozenset({"graphs", "equal_greedy", "equal_beams", "texts", "loss_delta", "p50_ms"})
 _COUNTS = frozenset({"images", "captions", "questions", "unavailable", "source"})
 
 
@@ -146,8 +147,10 @@ def no_written_figure(head: Head, parts: list[str]) -> str | None:
     """Why a recipe whose student writes can never have a figure that other recipes have."""
     writes = "answers" if head == "vqa" else "captions"
     section, known = parts[0], _WRITTEN[head] | _COMMON | _COUNTS
-    if section == "artifacts":
-        return "a student that writes is not exported yet"
+    if section == "artifacts" and parts[2:3] and parts[2] in ("image", "text", "recall_delta"):
+        return (
+            f"a student that writes has no {parts[2]} artifact figure; there are graphs, loss_delta, p50_ms"
+        )
     if section == "latency" and parts[1] in ("image", "text", "pair"):
         return f"a student that writes {writes} is timed whole: latency.generation"
     figures = parts[2:] if section == "quality" else parts[1:] if section == "retention" else []
@@ -162,5 +165,7 @@ def no_figure_of_writing(parts: list[str]) -> str | None:
     if parts[0] in ("quality", "retention") and named and named[0] in figures:
         return "the student embeds and writes no text"
     if parts[:2] == ["latency", "generation"]:
+        return "the student embeds and writes no text"
+    if parts[0] == "artifacts" and parts[2:3] and parts[2] in _WRITTEN_ARTIFACT:
         return "the student embeds and writes no text"
     return None

@@ -28,6 +28,43 @@ class ParityBounds(Section):
     samples: int = Field(64, ge=8, description="Real samples the gate compares.")
 
 
+class BatchSizes(Section):
+    """Batch sizes of an engine: it takes from `min` to `max` rows at once, and is fastest at `opt`."""
+
+    min: int = Field(1, ge=1)
+    opt: int = Field(8, ge=1)
+    max: int = Field(32, ge=1)
+
+
+class EngineProfiles(Section):
+    """Batch sizes of the engine of each tower."""
+
+    image: BatchSizes = BatchSizes()
+    text: BatchSizes = BatchSizes()
+
+
+class TensorRTSection(Section):
+    """TensorRT engines of the student, `tensorrt_<precision>`, for the kind of GPU in this machine."""
+
+    precisions: tuple[Precision, ...] = Field(
+        ("fp32",),
+        min_length=1,
+        description="Each is built from the ONNX artifact of that precision, in whose types it computes.",
+    )
+    profiles: EngineProfiles = EngineProfiles()
+    workspace_gib: float | None = Field(
+        None, gt=0, description="Most GPU memory a layer may take while it runs; null: all there is."
+    )
+    optional: bool = Field(
+        False, description="True: a machine that cannot build engines says so in the report and goes on."
+    )
+
+
+def engine_name(precision: str) -> str:
+    """The name of the TensorRT artifact of a precision, in the bundle and in results.json."""
+    return f"tensorrt_{precision}"
+
+
 class ExportSection(Section):
     """Which artifacts are made of each tower."""
 
@@ -35,6 +72,13 @@ class ExportSection(Section):
     opset: int = Field(18, ge=18)
     parity: ParityBounds = ParityBounds()
     default: Precision = Field("fp32", description="The bundle's precision unless its parity gate fails.")
+    tensorrt: TensorRTSection | None = Field(None, description="Engines for this machine's NVIDIA GPU.")
+
+    @property
+    def artifacts(self) -> tuple[str, ...]:
+        """Names of all artifacts that are asked for."""
+        engines = self.tensorrt.precisions if self.tensorrt is not None else ()
+        return (*self.precisions, *(engine_name(precision) for precision in engines))
 
 
 CaptionMetric = Literal["bleu", "meteor", "rouge_l", "cider", "spice"]

@@ -7,6 +7,7 @@ from typing import Any
 from compressor.errors import RecipeError
 from compressor.recipe.data import ScenesData, ScenesQuestionsData
 from compressor.recipe.models import InheritedStudent
+from compressor.recipe.outcome import ExportSection
 from compressor.recipe.recipe import Recipe
 from compressor.recipe.teacher import EnsembleTeacher, single_teachers
 from compressor.recipe.teacher_base import SingleTeacher, TrainableTeacher
@@ -47,7 +48,7 @@ def rehearsal(recipe: Recipe) -> Recipe:
             "data": _data(recipe),
             "teacher": _teacher(recipe),
             "distill": _shortened(recipe.distill, STEPS),
-            "export": _with(recipe.export, parity=_with(recipe.export.parity, samples=8)),
+            "export": _export(recipe.export),
             "evaluate": _with(
                 recipe.evaluate,
                 split="test",
@@ -59,6 +60,17 @@ def rehearsal(recipe: Recipe) -> Recipe:
         }
     )
     return Recipe.model_validate(small.model_dump())
+
+
+def _export(section: ExportSection) -> ExportSection:
+    """Engines where they can be built: a rehearsal is often held on another machine than the run."""
+    engines = section.tensorrt
+    small: ExportSection = _with(
+        section,
+        parity=_with(section.parity, samples=8),
+        tensorrt=None if engines is None else _with(engines, optional=True),
+    )
+    return small
 
 
 def _data(recipe: Recipe) -> ScenesData | ScenesQuestionsData:

@@ -121,7 +121,8 @@ def written_latency_table(results: Results) -> Table:
         ratio = f" Student ÷ teacher: {n.percent(latency.p50_ratio)}{spread}."
     note = (
         f"{latency.backend} on {latency.provider}, {latency.precision}, {threads}, {latency.beams} beams, at "
-        f"most {latency.max_length} tokens, milliseconds; not exported. Interleaved in one process.{ratio}"
+        f"most {latency.max_length} tokens, milliseconds, preprocessing outside. Interleaved in one "
+        f"process.{ratio}"
     )
     return Table("Latency of one text", columns, tuple(rows), note)
 

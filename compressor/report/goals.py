@@ -28,6 +28,9 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 
 
+_COMPARED = ("recall_delta", "loss_delta", "equal_greedy", "equal_beams")
+
+
 def judge(goals: Sequence[str], results: Results) -> list[GoalResult]:
     """One verdict per goal, in order.
 
@@ -45,10 +48,10 @@ def check_goals(goals: Sequence[str]) -> None:
 
 
 def is_quality(key: str) -> bool:
-    """True for a figure that random weights make meaningless: `quality.*`, `retention.*`,
-    `artifacts.*.recall_delta`."""
+    """True for a figure that random weights make meaningless: `quality.*`, `retention.*`, and of
+    `artifacts.*` what is compared over data."""
     parts = key.split(".")
-    return parts[0] in ("quality", "retention") or (parts[0] == "artifacts" and parts[-1] == "recall_delta")
+    return parts[0] in ("quality", "retention") or (parts[0] == "artifacts" and parts[-1] in _COMPARED)
 
 
 def _judge(goal: str, results: Results) -> GoalResult:

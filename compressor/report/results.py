@@ -164,10 +164,10 @@ class Latency(_Strict):
 
 
 class GenerationLatency(_Strict):
-    """One caption or answer, beam search and all, preprocessing outside; in PyTorch, not exported."""
+    """One caption or answer, beam search and all, preprocessing outside."""
 
-    backend: Literal["PyTorch eager"] = "PyTorch eager"
-    provider: str = "CPU"
+    backend: Literal["onnxruntime", "PyTorch eager"] = "onnxruntime"
+    provider: str = "CPUExecutionProvider"
     threads: int
     precision: str = "fp32"
     beams: int
@@ -211,6 +211,22 @@ class ArtifactFigures(_Strict):
     slower_than_fp32: bool = False
 
 
+class WriterArtifactFigures(_Strict):
+    """One precision of a student that writes: its graphs, and what they write compared with PyTorch."""
+
+    graphs: dict[str, TowerFigures]
+    equal_greedy: float | None = Field(None, description="Share of texts equal to PyTorch's, greedily.")
+    equal_beams: float | None = Field(None, description="The same with beams.")
+    texts: int = 0
+    loss_delta: float | None = Field(
+        None, description="Loss on the true texts minus PyTorch's, in nats a token."
+    )
+    p50_ms: float | None = Field(None, description="Of one text, beam search and all.")
+    status: Literal["passed", "failed"]
+    reason: str = ""
+    slower_than_fp32: bool = False
+
+
 class GoalResult(_Strict):
     """One goal and its verdict. `not judged`: the figure does not exist on this run, such as a rehearsal."""
 
@@ -235,7 +251,10 @@ class Results(_Strict):
     retention: Retention | GenerationRetention | None = None
     latency: Latency | GenerationLatency | None = None
     size: Size = Size()
-    artifacts: dict[str, ArtifactFigures] = Field(default_factory=dict)
+    artifacts: dict[str, ArtifactFigures | WriterArtifactFigures] = Field(default_factory=dict)
+    not_made: dict[str, str] = Field(
+        default_factory=dict, description="Artifacts that were asked for but could not be made, and why."
+    )
     training: dict[str, Any] = Field(
         default_factory=dict,
         description="Per role: steps, seconds, images per second, curve file, best step.",

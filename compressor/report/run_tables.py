@@ -8,6 +8,7 @@ from typing import Any
 from compressor.report import numbers as n
 from compressor.report.results import ArtifactFigures, Results
 from compressor.report.tables import Cell, Column, Table, key_values
+from compressor.report.written_artifacts import written_artifacts_table
 
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -43,6 +44,8 @@ def artifacts_table(results: Results) -> Table:
     if skipped:
         caption = "Exported artifacts of the student"
         return Table(caption, (_words("Precision"),), (), missing=f"none; {skipped}")
+    if results.writes:
+        return written_artifacts_table(results)
     columns = (
         _words("Precision"),
         _words("Tower"),
@@ -53,8 +56,13 @@ def artifacts_table(results: Results) -> Table:
     )
     rows, notes = [], []
     for name, artifact in results.artifacts.items():
-        rows += _artifact_rows(name, artifact, results.rehearsal)
-        notes += _reasons(name, artifact)
+        if isinstance(artifact, ArtifactFigures):
+            rows += _artifact_rows(name, artifact, results.rehearsal)
+            notes += _reasons(name, artifact)
+    for name, reason in results.not_made.items():
+        blank = [_cell(n.NOT_AVAILABLE)] * (len(columns) - 3)
+        rows.append((Cell(name, "head"), Cell("both"), *blank[:-1], Cell("not made", "muted"), blank[-1]))
+        notes.append(f"{name}: {reason.rstrip('.')}.")
     notes.append(
         "Cosines are against the PyTorch student after subtracting the batch mean; the recall change is the "
         "mean of the six recalls on validation, in points."

@@ -52,27 +52,27 @@ def what_writes(results: Results) -> str:
     taught = f" It was distilled from: {text(str(origin))}." if origin else ""
     return (
         f"A BLIP that {does}: ViT of {image.get('layers')} layers and {image.get('width')} channels, BERT of "
-        f"{words.get('layers')} and {words.get('width')}{counted}.{taught}"
+        f"{words.get('layers')} and {words.get('width')}{counted}, exported to ONNX.{taught}"
     )
 
 
 def how_to_write(results: Results) -> str:
-    """How the checkpoint is used."""
+    """How the bundle is used, and the checkpoint."""
     kind = "BlipForQuestionAnswering" if _asks(results) else "BlipForConditionalGeneration"
-    example = (
-        "from compressor.students.blip_checkpoint import load_blip_checkpoint\n\n"
-        'model = load_blip_checkpoint("checkpoint")\n'
-        "pixels = torch.from_numpy(model.preprocessor.images([picture]))\n"
-        + (
-            'questions = torch.from_numpy(model.question_ids(["what colour is it?"]))\n'
-            "print(model.spell(model.generator.generate(pixels, questions)))"
+    example = "\n".join(
+        (
+            "from compressor.runtime import Writer\n",
+            'writer = Writer.open("bundle")',
+            'picture = open("photo.jpg", "rb").read()',
+            'print(writer.answer([picture], ["what colour is it?"]))'
             if _asks(results)
-            else "print(model.spell(model.generator.generate(pixels)))"
+            else "print(writer.caption([picture]))",
         )
     )
     return (
-        "Writing about pictures like those it was trained on. The folder `checkpoint` also loads in "
-        f"transformers as `{kind}`.\n\n" + fenced(example, "python")
+        "Writing about pictures like those it was trained on. `pip install 'compressor[cpu]'` is all the "
+        "bundle needs; there is no torch in it.\n\n" + fenced(example, "python") + "\n\n"
+        f"The folder `checkpoint` loads in transformers as `{kind}`."
     )
 
 

@@ -16,7 +16,7 @@ def written_verdict(results: Results) -> str:
     ratio = latency.p50_ratio if isinstance(latency, GenerationLatency) else None
     if kept is None:
         return f"The student reaches a {named[1]} of {points(figure_of(results, 'student', named[0]))}."
-    at = f" at {percent(ratio)} of its latency in PyTorch" if ratio is not None else ""
+    at = f" at {percent(ratio)} of its latency" if ratio is not None else ""
     return f"The student keeps {percent(kept)} of the teacher’s {named[1]}{at}."
 
 
@@ -51,8 +51,8 @@ def cost_remark(results: Results) -> str:
         return ""
     threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"
     return (
-        f"One text takes it {milliseconds(latency.generation.student.p50_ms)} on {threads} in PyTorch, "
-        f"{latency.beams} beams; it is not exported yet."
+        f"One text takes it {milliseconds(latency.generation.student.p50_ms)} on {threads} "
+        f"({latency.backend}), {latency.beams} beams."
     )
 
 

@@ -1,4 +1,8 @@
-"""`python -m compressor.runtime BUNDLE IMAGE TEXT...`: how well an image and texts match, without torch."""
+"""`python -m compressor.runtime BUNDLE IMAGE TEXT...`: how well an image and texts match, without torch.
+
+A bundle that captions is given the image alone and prints its caption; one that answers is given questions
+and prints the answers.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,48 @@ from numpy.typing import NDArray
 
 from compressor.errors import CompressorError, DataError
 from compressor.runtime.bundle import Bundle
+from compressor.runtime.manifest import read_manifest
+from compressor.runtime.writer import Writer
+from compressor.runtime.writer_schema import WriterManifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, with any error as one sentence on stderr."""
     options = _parser().parse_args(arguments)
     try:
-        bundle = Bundle.open(options.bundle, precision=options.precision, threads=options.threads)
-        scores = compare(bundle, _read(options.image), options.text)
+        if isinstance(read_manifest(options.bundle), WriterManifest):
+            output = _written(options)
+        else:
+            output = _compared(options)
     except CompressorError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    output = json.dumps(scores, ensure_ascii=False) if options.json else as_table(scores)
     sys.stdout.write(output + "\n")
     return 0
+
+
+def _compared(options: argparse.Namespace) -> str:
+    bundle = Bundle.open(options.bundle, precision=options.precision, threads=options.threads)
+    if not options.text:
+        raise DataError("this bundle compares pictures with texts; give a text after the image")
+    scores = compare(bundle, _read(options.image), options.text)
+    return json.dumps(scores, ensure_ascii=False) if options.json else as_table(scores)
+
+
+def _written(options: argparse.Namespace) -> str:
+    writer = Writer.open(options.bundle, precision=options.precision, threads=options.threads)
+    asked = list(options.text)
+    if writer.asks and not asked:
+        raise DataError("this bundle answers questions about pictures; give one after the image")
+    if asked and not writer.asks:
+        raise DataError("this bundle captions pictures; give it the image alone")
+    image = _read(options.image)
+    if not writer.asks:
+        (caption,) = writer.caption([image])
+        return json.dumps([{"caption": caption}], ensure_ascii=False) if options.json else caption
+    answers = writer.answer([image] * len(asked), asked)
+    told = [{"question": text, "answer": answer} for text, answer in zip(asked, answers, strict=True)]
+    return json.dumps(told, ensure_ascii=False) if options.json else "\n".join(answers)
 
 
 def compare(bundle: Bundle, image: bytes, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -74,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m compressor.runtime", description=__doc__)
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
     parser.add_argument("image", type=Path, help="an image file")
-    parser.add_argument("text", nargs="+", help="one text or more")
+    parser.add_argument("text", nargs="*", help="one text or more; a question of a bundle that answers")
     parser.add_argument("--precision", help="artifact to run; the bundle's default without it")
     parser.add_argument("--threads", type=int, help="threads of ONNX Runtime; all usable cores without it")
     parser.add_argument("--json", action="store_true", help="print a JSON list")

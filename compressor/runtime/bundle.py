@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from compressor.errors import BadImageError, BundleError
+from compressor.errors import BundleError
 from compressor.preprocess.preprocessor import Preprocessor
-from compressor.runtime.manifest import check_files, locate, read_manifest
+from compressor.runtime.backends import open_tower
+from compressor.runtime.inputs import at_least_one, pixels_of
+from compressor.runtime.manifest import check_files, choose_artifact, locate, read_manifest
+from compressor.runtime.providers import Provider
 from compressor.runtime.schema import (
     IMAGE_INPUT,
     IMAGE_OUTPUT,
@@ -20,7 +23,7 @@ from compressor.runtime.schema import (
     Artifact,
     BundleManifest,
 )
-from compressor.runtime.session import Tower
+from compressor.runtime.tower import AnyTower
 
 
 class Bundle:
@@ -35,8 +38,8 @@ class Bundle:
         manifest: BundleManifest,
         precision: str,
         preprocessor: Preprocessor,
-        image_tower: Tower,
-        text_tower: Tower,
+        image_tower: AnyTower,
+        text_tower: AnyTower,
     ) -> None:
         self.folder = folder
         self.manifest = manifest
@@ -51,7 +54,7 @@ class Bundle:
         path: str | Path,
         precision: str | None = None,
         threads: int | None = None,
-        providers: Sequence[str] | None = None,
+        providers: Sequence[str | Provider] | None = None,
         *,
         verify: bool = True,
         allow_failed: bool = False,
@@ -59,23 +62,30 @@ class Bundle:
         """Open the bundle folder at `path`.
 
         `precision`: one of the manifest's artifacts, None for its default. `threads`: of ONNX Runtime's
-        pool for each tower, None for all cores this process may use. `providers`: ONNX Runtime's names,
-        best first, None for the CPU. `verify`: compare the sha256 of every file that is opened; without it
+        pool for each tower, None for all cores this process may use. `providers`: names as in
+        `compressor.runtime.providers.NAMES`, best first, None for the CPU; the one word `openvino` for
+        OpenVINO's own runtime. `verify`: compare the sha256 of every file that is opened; without it
         only sizes are compared. `allow_failed`: open an artifact although its parity gate failed, to
         inspect it.
 
         Raises `BundleError` (one sentence) for a folder that is no bundle, a newer schema, a path that
         leaves the folder, a file that is missing or not the exported one, a precision that is not there or
-        failed, a provider that cannot be had; `MissingDependencyError` without ONNX Runtime.
+        failed, a provider that cannot be had, an engine of another GPU; `MissingDependencyError` without the
+        runtime that the artifact needs.
         """
         folder = Path(path)
         manifest = read_manifest(folder)
+        if not isinstance(manifest, BundleManifest):
+            raise BundleError(
+                f"{folder}: this bundle writes text about pictures ({manifest.kind}) and embeds none; "
+                "open it with compressor.runtime.Writer"
+            )
         chosen = manifest.default_precision if precision is None else precision
-        artifact = _choose(folder, manifest, chosen, allow_failed)
+        artifact = choose_artifact(folder, manifest.artifacts, manifest.not_made, chosen, allow_failed)
         check_files(folder, [manifest.preprocess, manifest.tokenizer, *artifact.files()], hashes=verify)
         preprocessor = Preprocessor.load(folder)
-        image = Tower(locate(folder, artifact.image.file), IMAGE_INPUT, IMAGE_OUTPUT, threads, providers)
-        text = Tower(locate(folder, artifact.text.file), TEXT_INPUT, TEXT_OUTPUT, threads, providers)
+        image = open_tower(locate(folder, artifact.image.file), IMAGE_INPUT, IMAGE_OUTPUT, threads, providers)
+        text = open_tower(locate(folder, artifact.text.file), TEXT_INPUT, TEXT_OUTPUT, threads, providers)
         _check_fit(folder, manifest, preprocessor, image, text)
         return cls(folder, manifest, chosen, preprocessor, image, text)
 
@@ -120,8 +130,9 @@ class Bundle:
         if isinstance(images, bytes | Image.Image):
             raise TypeError("encode_images takes a list of images; put a single one into a list")
         rows = [np.zeros((0, self.embed_dim), np.float32)]
-        for start in range(0, len(images), _at_least_one(batch_size)):
-            rows.append(self.run_images(self._pixels(images[start : start + batch_size], start)))
+        for start in range(0, len(images), at_least_one(batch_size)):
+            pixels = pixels_of(self.preprocessor, images[start : start + batch_size], start)
+            rows.append(self.run_images(pixels))
         return np.concatenate(rows)
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
@@ -129,7 +140,7 @@ class Bundle:
         if isinstance(texts, str):
             raise TypeError("encode_texts takes a list of strings; put a single one into a list")
         rows = [np.zeros((0, self.embed_dim), np.float32)]
-        for start in range(0, len(texts), _at_least_one(batch_size)):
+        for start in range(0, len(texts), at_least_one(batch_size)):
             rows.append(self.run_texts(self.preprocessor.texts(texts[start : start + batch_size])))
         return np.concatenate(rows)
 
@@ -151,44 +162,9 @@ class Bundle:
         """Compare size and sha256 of every file of the bundle, all precisions. Raises `BundleError`."""
         check_files(self.folder, self.manifest.files())
 
-    def _pixels(self, images: Sequence[bytes | Image.Image], start: int) -> NDArray[np.float32]:
-        try:
-            return self.preprocessor.images(images)
-        except BadImageError as first:
-            # Only now is each image tried alone: a good batch pays nothing for the index in the message.
-            for offset, image in enumerate(images):
-                try:
-                    self.preprocessor.images([image])
-                except BadImageError as error:
-                    raise BadImageError(f"image {start + offset}: {error.reason}") from error
-            raise first
-
-
-def _at_least_one(batch_size: int) -> int:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    return batch_size
-
-
-def _choose(folder: Path, manifest: BundleManifest, precision: str, allow_failed: bool) -> Artifact:
-    artifact = manifest.artifacts.get(precision)
-    there = ", ".join(
-        name if entry.status == "passed" else f"{name} (failed)" for name, entry in manifest.artifacts.items()
-    )
-    if artifact is None:
-        why = manifest.not_made.get(precision)
-        said = f" because it could not be made ({why})" if why else ""
-        raise BundleError(f"{folder}: has no precision '{precision}'{said}; it has {there}")
-    if artifact.status != "passed" and not allow_failed:
-        raise BundleError(
-            f"{folder}: '{precision}' failed its parity gate ({artifact.reason}); "
-            f"choose another of {there}, or open it with allow_failed=True to inspect it"
-        )
-    return artifact
-
 
 def _check_fit(
-    folder: Path, manifest: BundleManifest, preprocessor: Preprocessor, image: Tower, text: Tower
+    folder: Path, manifest: BundleManifest, preprocessor: Preprocessor, image: AnyTower, text: AnyTower
 ) -> None:
     """The graphs, the preprocessing and the manifest must speak of the same shapes."""
     size, length = preprocessor.image.size, preprocessor.text.context_length

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -14,15 +15,25 @@ from compressor.runtime.schema import (
     PREPROCESS,
     SCHEMA_VERSION,
     TOKENIZER,
+    Artifact,
     BundleManifest,
     FileEntry,
 )
+from compressor.runtime.writer_schema import WriterArtifact, WriterManifest
+
+AnyManifest = BundleManifest | WriterManifest
+OfPrecision = TypeVar("OfPrecision", Artifact, WriterArtifact)
+_KINDS: dict[object, type[BundleManifest] | type[WriterManifest]] = {
+    "dual_encoder": BundleManifest,
+    "captioner": WriterManifest,
+    "vqa": WriterManifest,
+}
 
 _LARGEST_MANIFEST = 64 * 2**20  # bytes; a real one has a few thousand
 
 
-def read_manifest(folder: Path) -> BundleManifest:
-    """The manifest of the bundle in `folder`.
+def read_manifest(folder: Path) -> AnyManifest:
+    """The manifest of the bundle in `folder`, of the class that its `kind` asks for.
 
     Raises `BundleError` where the folder is not a bundle, its manifest is malformed, or a newer version
     wrote it.
@@ -42,7 +53,7 @@ def read_manifest(folder: Path) -> BundleManifest:
         raise BundleError(str(error)) from error
     _check_version(path, content)
     try:
-        manifest = BundleManifest.model_validate(content)
+        manifest = _kind_of(path, content).model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -62,7 +73,17 @@ def _check_version(path: Path, content: object) -> None:
         )
 
 
-def _check_content(path: Path, manifest: BundleManifest) -> None:
+def _kind_of(path: Path, content: dict[str, Any]) -> type[BundleManifest] | type[WriterManifest]:
+    kind = content.get("kind", "dual_encoder")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise BundleError(
+            f"{path}: a bundle of kind {str(kind)[:40]!r} is not known to this version; "
+            f"it opens {', '.join(map(str, _KINDS))}"
+        )
+    return _KINDS[kind]
+
+
+def _check_content(path: Path, manifest: AnyManifest) -> None:
     if manifest.default_precision not in manifest.artifacts:
         raise BundleError(
             f"{path}: the default precision '{manifest.default_precision}' is not among its artifacts "
@@ -71,6 +92,31 @@ def _check_content(path: Path, manifest: BundleManifest) -> None:
     for entry, name in ((manifest.preprocess, PREPROCESS), (manifest.tokenizer, TOKENIZER)):
         if entry.path != name:
             raise BundleError(f"{path}: names '{entry.path}' where {name} belongs; export the bundle again")
+
+
+def choose_artifact(
+    folder: Path,
+    artifacts: Mapping[str, OfPrecision],
+    not_made: Mapping[str, str],
+    precision: str,
+    allow_failed: bool,
+) -> OfPrecision:
+    """The artifact of a precision. Raises `BundleError` where there is none, or where it failed and
+    `allow_failed` is false."""
+    artifact = artifacts.get(precision)
+    there = ", ".join(
+        name if entry.status == "passed" else f"{name} (failed)" for name, entry in artifacts.items()
+    )
+    if artifact is None:
+        why = not_made.get(precision)
+        said = f" because it could not be made ({why})" if why else ""
+        raise BundleError(f"{folder}: has no precision '{precision}'{said}; it has {there}")
+    if artifact.status != "passed" and not allow_failed:
+        raise BundleError(
+            f"{folder}: '{precision}' failed its parity gate ({artifact.reason}); "
+            f"choose another of {there}, or open it with allow_failed=True to inspect it"
+        )
+    return artifact
 
 
 def locate(folder: Path, entry: FileEntry) -> Path:

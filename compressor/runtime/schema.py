@@ -18,11 +18,13 @@ Status = Literal["passed", "failed"]
 Role = Literal["student", "teacher", "control"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A section that knows all of its keys."""
+
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
-class FileEntry(_Strict):
+class FileEntry(Strict):
     """A file of the bundle: path relative to the folder (never outside it), sha256, size."""
 
     path: str
@@ -30,7 +32,7 @@ class FileEntry(_Strict):
     bytes: int = Field(ge=0)
 
 
-class TowerArtifact(_Strict):
+class TowerArtifact(Strict):
     """One ONNX graph and what the parity gate found. Cosines are against the PyTorch model, batch mean
     subtracted.
 
@@ -45,7 +47,7 @@ class TowerArtifact(_Strict):
     worst_cosine: float | None = None
 
 
-class Artifact(_Strict):
+class Artifact(Strict):
     """Both towers at one precision. It passed only if both towers and the recall bound did."""
 
     status: Status
@@ -62,21 +64,14 @@ class Artifact(_Strict):
         return [entry for entry in found if entry is not None]
 
 
-class BundleManifest(_Strict):
-    """The whole of bundle.json. Input of the image graph: `pixel_values`; of the text graph: `input_ids`.
-
-    Outputs: `image_embeds`, `text_embeds`, L2-normalised float32 (N, embed_dim).
-    """
+class Manifest(Strict):
+    """What the manifest of a bundle of any kind says."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
     role: Role
-    embed_dim: int = Field(ge=1)
-    logit_scale: float
-    logit_bias: float | None = None
     parameters: dict[Literal["image", "text", "total"], int]
     default_precision: str
-    artifacts: dict[str, Artifact]
     not_made: dict[str, str] = Field(
         default_factory=dict, description="Precisions that were asked for but could not be made, and why."
     )
@@ -85,6 +80,19 @@ class BundleManifest(_Strict):
     origin: str = ""
     licence: str = ""
     lineage: dict[str, Any] = Field(default_factory=dict)
+
+
+class BundleManifest(Manifest):
+    """The whole of bundle.json. Input of the image graph: `pixel_values`; of the text graph: `input_ids`.
+
+    Outputs: `image_embeds`, `text_embeds`, L2-normalised float32 (N, embed_dim).
+    """
+
+    kind: Literal["dual_encoder"] = "dual_encoder"
+    embed_dim: int = Field(ge=1)
+    logit_scale: float
+    logit_bias: float | None = None
+    artifacts: dict[str, Artifact]
 
     def files(self) -> list[FileEntry]:
         """Every file of the bundle but bundle.json itself and the model card."""

@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.errors import BundleError, MissingDependencyError, ModelError
+from compressor.errors import BundleError, ModelError
+from compressor.runtime.providers import DEFAULT_PROVIDERS, Provider, open_session
+from compressor.runtime.tower import check_rows, first_line
 
 if TYPE_CHECKING:
     import onnxruntime
 
-DEFAULT_PROVIDERS = ("CPUExecutionProvider",)
+__all__ = ["DEFAULT_PROVIDERS", "Tower", "first_line", "open_session", "usable_cores"]
 
 
 class Tower:
     """A graph with one input of fixed shape but for the batch, and one output (batch, width) float32.
 
     `path` is the ONNX file, `input_name` and `output_name` what the graph must call its ends. `threads`
-    None means all cores this process may use. `providers` are ONNX Runtime's names, best first; each must
-    be available and in use, so that a graph never runs silently on a slower device than was asked for.
+    None means all cores this process may use. `providers` are names (`compressor.runtime.providers.NAMES`, or
+    ONNX Runtime's own), best first; each must be available and in use, so that a graph never runs silently
+    on a slower device than was asked for.
 
     Raises `BundleError` for a graph that does not load or does not fit, or a provider that cannot be had.
     """
@@ -34,12 +37,12 @@ class Tower:
         input_name: str,
         output_name: str,
         threads: int | None = None,
-        providers: Sequence[str] | None = None,
+        providers: Sequence[str | Provider] | None = None,
     ) -> None:
         self.input_name = input_name
         self.output_name = output_name
         self.threads = usable_cores() if threads is None else threads
-        self._session = _open_session(path, self.threads, tuple(providers or DEFAULT_PROVIDERS))
+        self._session = open_session(path, self.threads, tuple(providers or DEFAULT_PROVIDERS))
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         self._dtype, self.item_shape, self.width = _check_graph(path, self._session, input_name, output_name)
 
@@ -49,11 +52,7 @@ class Tower:
         Raises `ModelError` for another shape or type, or where the graph itself fails (a token id beyond the
         vocabulary, for example).
         """
-        wanted = f"{self._dtype} (N, {', '.join(str(size) for size in self.item_shape)})"
-        if not isinstance(inputs, np.ndarray):
-            raise ModelError(f"{self.input_name} must be a NumPy array {wanted}, not {type(inputs).__name__}")
-        if inputs.dtype != self._dtype or inputs.ndim == 0 or inputs.shape[1:] != self.item_shape:
-            raise ModelError(f"{self.input_name} must be {wanted}, not {inputs.dtype} {inputs.shape}")
+        check_rows(inputs, self.input_name, self._dtype, self.item_shape)
         if len(inputs) == 0:
             return np.zeros((0, self.width), np.float32)
         try:
@@ -71,49 +70,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception that is not empty, shortened: ONNX Runtime's go on for pages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
-
-
-def _open_session(path: Path, threads: int, providers: tuple[str, ...]) -> onnxruntime.InferenceSession:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            "ONNX Runtime is not installed; `pip install 'compressor[cpu]'`, or [gpu] on a machine with CUDA"
-        ) from error
-    if threads < 1:
-        raise BundleError(f"threads must be at least 1, not {threads}")
-    available = onnxruntime.get_available_providers()
-    missing = [name for name in providers if name not in available]
-    if missing:
-        raise BundleError(
-            f"execution provider {missing[0]} is not in this ONNX Runtime (it has {', '.join(available)}); "
-            "install the build that has it or ask for another"
-        )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # The graphs are chains: there is nothing to run side by side.
-    options.inter_op_num_threads = 1
-    # Idle threads sleep instead of spinning: the two towers (and, in a benchmark, other models) have a pool
-    # each, and a spinning pool takes its cores from the one at work.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-    except Exception as error:  # as above: no common base class
-        raise BundleError(f"{path}: ONNX Runtime cannot load this graph: {first_line(error)}") from error
-    in_use = session.get_providers()
-    if in_use[: len(providers)] != list(providers):
-        raise BundleError(
-            f"{path}: ONNX Runtime fell back to {', '.join(in_use)} although {', '.join(providers)} was "
-            "asked for; check that the provider's libraries (CUDA, TensorRT) are installed and match"
-        )
-    return session
 
 
 def _check_graph(

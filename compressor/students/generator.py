@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import decoders
 from torch import Tensor
 from torch.nn import functional
 
 from compressor.errors import ModelError
 from compressor.preprocess.preprocessor import Preprocessor
-from compressor.preprocess.text import Tokenizer, parse_pipeline
+from compressor.preprocess.spelling import Speller
+from compressor.preprocess.text import Tokenizer
 from compressor.recipe.blip import Head
 from compressor.students.text_transformer import token_mask, without_padding
 
 IGNORED = -100
 """Label of a position that is not to be predicted: padding, and the words of a prompt."""
 
-_WORD_END = "</w>"
-"""What CLIP's tokeniser marks the end of a word with."""
 LABEL_SMOOTHING = 0.1
 """What BLIP's published code trains captions and answers with; transformers' configurations say 0."""
 
@@ -117,14 +116,12 @@ class GenerativeModel:
 
     def spell(self, ids: Tensor) -> list[str]:
         """What `generate` returned, as text: special tokens dropped, pieces of words joined."""
-        tokenizer, vocabulary = self.preprocessor.tokenizer, self.generator.vocabulary
-        pipeline = parse_pipeline(tokenizer.to_json())
-        if pipeline.decoder is None:
-            pipeline.decoder = decoders.ByteLevel()  # a tokeniser of ours, trained or CLIP's, names none
-        silent = {vocabulary.pad_id, vocabulary.end_id, int(tokenizer([""])[0][0])}
-        words = [[i for i in row if i not in silent and i < tokenizer.vocab_size] for row in ids.tolist()]
-        texts: list[str] = pipeline.decode_batch(words, skip_special_tokens=True)
-        return [" ".join(text.replace(_WORD_END, " ").split()) for text in texts]
+        return self._speller(ids.tolist())
+
+    @cached_property
+    def _speller(self) -> Speller:
+        vocabulary = self.generator.vocabulary
+        return Speller(self.preprocessor.tokenizer, vocabulary.pad_id, vocabulary.end_id)
 
 
 def force_targets(target_ids: Tensor, vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:

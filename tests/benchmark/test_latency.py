@@ -204,6 +204,14 @@ def test_unlike_is_not_compared_with_unlike() -> None:
         compare_latency(models, [], TEXTS, SECTION, clock=clock)
 
 
+def test_an_artifact_may_have_a_backend_of_its_own() -> None:
+    clock, models, diary = two()
+    engine = FakeBundle(clock, "engine", 1, 1, diary, providers=("TensorRT",))
+    found = compare_latency(models, IMAGES, TEXTS, SECTION, clock=clock, artifacts={"tensorrt_fp32": engine})
+    assert found.latency.provider == "CPUExecutionProvider"
+    assert found.artifacts["tensorrt_fp32"] == {"image": 1.0, "text": 1.0, "slower_than_fp32": False}
+
+
 def test_percentiles_are_those_of_all_calls_and_the_interval_resamples_rounds() -> None:
     calls = np.arange(100, dtype=np.float64).reshape(10, 10)
     found = timing(calls)

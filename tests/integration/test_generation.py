@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import compressor
+from compressor.data import open_pairs
 from compressor.evaluate.captioning import METRICS
 from compressor.pipeline.context import Context
 from compressor.pipeline.folder import RunFolder
@@ -22,7 +23,9 @@ from compressor.report.results import (
     GenerationRetention,
     Results,
     VQAQuality,
+    WriterArtifactFigures,
 )
+from compressor.runtime import Writer
 from compressor.students.blip_checkpoint import load_blip_checkpoint
 from tests.integration.conftest import STAGES, Command
 from tests.integration.tiny import merged
@@ -101,20 +104,34 @@ def test_captions_are_measured_for_every_role(captions: tuple[Path, Results]) ->
         assert (quality.images, quality.captions) == (8, 40)
     assert isinstance(results.retention, GenerationRetention)
     assert isinstance(results.latency, GenerationLatency)
-    assert results.latency.backend == "PyTorch eager"
+    assert results.latency.backend == "onnxruntime"
     assert [goal.verdict for goal in results.goals] == ["met", "met"]
     assert set(results.training) == {"teacher", "student", "control"}
     assert "best_loss" in results.training["student"]
 
 
-def test_nothing_is_exported_and_the_report_says_so(captions: tuple[Path, Results]) -> None:
+def test_the_bundle_writes_what_the_checkpoint_writes(captions: tuple[Path, Results]) -> None:
     home, results = captions
     folder = RunFolder(home / "runs" / "tiny")
-    assert not folder.bundle.exists()
-    assert "measured in PyTorch" in results.stages["export"]["skipped"]
-    assert results.artifacts == {}
-    page = (folder.root / "report.html").read_text()
-    assert "Exported artifacts of the student: none; models that write" in page
+    writer = Writer.open(folder.bundle, threads=1)
+    assert writer.manifest.writing.beams == 2
+    written = json.loads((folder.root / "written" / "student.json").read_text())
+    pairs = open_pairs(Recipe.model_validate(results.recipe).data, "test", seed=0)
+    told = writer.caption([pairs.image(k) for k in range(8)])
+    assert dict(zip((row.id for row in pairs.rows), told, strict=True)) == written
+    assert Writer.open(folder.bundle_of("teacher"), threads=1).manifest.role == "teacher"
+
+
+def test_the_report_tells_of_the_artifacts(captions: tuple[Path, Results]) -> None:
+    home, results = captions
+    artifact = results.artifacts["fp32"]
+    assert isinstance(artifact, WriterArtifactFigures)
+    assert (artifact.status, artifact.equal_beams) == ("passed", 1.0)
+    assert artifact.p50_ms is not None
+    assert set(artifact.graphs) == {"vision", "cross", "decoder"}
+    page = (home / "runs" / "tiny" / "report.html").read_text()
+    assert "compared token for token" in page
+    assert "not exported" not in page
     assert "<script" not in page
 
 

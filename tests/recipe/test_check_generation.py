@@ -99,7 +99,7 @@ def test_what_can_work_passes(load: Load, overrides: list[str]) -> None:
             "the student writes captions, which have no vqa_acc",
         ),
         (["goals=['latency.pair.student.p50_ms < 1']"], "is timed whole: latency.generation"),
-        (["goals=['artifacts.int8.recall_delta > 1']"], "a student that writes is not exported yet"),
+        (["goals=['artifacts.int8.recall_delta > 1']"], "a student that writes has no recall_delta"),
     ],
 )
 def test_what_cannot_work_is_one_sentence_with_its_place(

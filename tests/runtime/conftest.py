@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from compressor.recipe.blip import Head
 from compressor.runtime.bundle import Bundle
 from tests.export.toys import write_toy_bundle
+from tests.export.writers import PROMPT, Exported, export_toy_writer
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,13 @@ def bundle(exported: Path) -> Bundle:
 def folder(exported: Path, tmp_path: Path) -> Path:
     """A copy of the bundle that a test may damage."""
     return Path(shutil.copytree(exported, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="session")
+def writers(tmp_path_factory: pytest.TempPathFactory) -> dict[Head, Exported]:
+    """Bundles of models that write: one captions after a prompt, one answers. Do not change them."""
+    prompts: dict[Head, str] = {"caption": PROMPT, "vqa": ""}
+    return {
+        head: export_toy_writer(tmp_path_factory.mktemp(head), head, prompt)
+        for head, prompt in prompts.items()
+    }

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from compressor.recipe.blip import Head
 from tests.export.toys import pictures
+from tests.export.writers import Exported
 
 HEAVY = ("torch", "torchvision", "transformers", "timm", "open_clip", "pandas", "onnx", "accelerate", "scipy")
 
@@ -46,6 +48,28 @@ def test_bundle_runs_where_training_libraries_are_not_installed(exported: Path, 
     block = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))\n"
     said = run("-c", block + PROGRAM, str(exported), str(tmp_path / "picture.png"))
     assert said.strip() == "(1, 24) (2, 24) False []"
+
+
+WRITES = """
+import sys
+from pathlib import Path
+from compressor.runtime import Writer
+before = "onnxruntime" in sys.modules
+writer = Writer.open(sys.argv[1], threads=1)
+texts = writer.caption([Path(sys.argv[2]).read_bytes()])
+writer.verify()
+print(len(texts), before, [name for name in sys.argv[3:] if name in sys.modules])
+"""
+
+
+def test_captions_are_written_where_training_libraries_are_not_installed(
+    writers: dict[Head, Exported], tmp_path: Path
+) -> None:
+    pictures(1)[0].save(tmp_path / "picture.png")
+    arguments = (str(writers["caption"].folder), str(tmp_path / "picture.png"))
+    assert run("-c", WRITES, *arguments, *HEAVY).strip() == "1 False []"
+    block = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))\n"
+    assert run("-c", block + WRITES, *arguments).strip() == "1 False []"
 
 
 def test_command_runs_as_a_module(exported: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_silent_fallback_to_the_cpu_is_an_error(exported: Path, monkeypatch: pyt
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
-        lambda path, options, providers: real(path, options, providers=["CPUExecutionProvider"]),
+        lambda path, options, providers, **more: real(path, options, providers=["CPUExecutionProvider"]),
     )
     with pytest.raises(
         BundleError, match=r"fell back to CPUExecutionProvider although TensorrtExecutionProvider"

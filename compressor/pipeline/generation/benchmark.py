@@ -1,9 +1,8 @@
-"""Stage `benchmark` of a student that writes: one caption or answer, in PyTorch as it is."""
+"""Stage `benchmark` of a student that writes: one caption or answer by the bundles of both models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from compressor.benchmark.device import device_fingerprint, device_key
@@ -16,13 +15,15 @@ from compressor.runtime.schema import Role
 if TYPE_CHECKING:
     from PIL import Image
 
+    from compressor.runtime.writer import Writer
+
 _INPUTS = 16
 
 
 def about(context: Context) -> str:
     section = context.recipe.benchmark
     rounds = f"{section.rounds} interleaved rounds"
-    return f"student against teacher in PyTorch, {section.threads} thread(s), {rounds}"
+    return f"student against teacher, {section.threads} thread(s), {rounds}"
 
 
 def inputs(context: Context) -> dict[str, Any]:
@@ -36,19 +37,26 @@ def inputs(context: Context) -> dict[str, Any]:
 def run(context: Context, key: str) -> Outcome:
     from compressor.benchmark.generation import compare_generation
 
-    names: list[Role] = ["teacher", "student"]
-    with _threads(context.recipe.benchmark.threads):
-        latency = compare_generation(
-            {role: _call(context, role) for role in names},
-            context.recipe.benchmark,
-            context.recipe.writing,
-            "CPU",
-            context.progress("timing"),
-            context.recipe.seed,
-        )
+    section = context.recipe.benchmark
+    student = _open(context, "student", "fp32")
+    writers = {"teacher": _open(context, "teacher", "fp32"), "student": student}
+    writers |= {
+        name: _open(context, "student", name)
+        for name, artifact in student.manifest.artifacts.items()
+        if name != "fp32" and artifact.status == "passed"
+    }
+    images, questions = _inputs(context)
+    latency, artifacts = compare_generation(
+        {name: _call(writer, images, questions) for name, writer in writers.items()},
+        section,
+        context.recipe.writing,
+        student.providers[0],
+        context.progress("timing"),
+        context.recipe.seed,
+    )
     facts = {
         "latency": latency.model_dump(mode="json"),
-        "size": {role: _size(context, role) for role in names},
+        "artifacts": artifacts,
         "device": device_fingerprint(),
     }
     write_json(context.folder.benchmark, facts)
@@ -57,47 +65,28 @@ def run(context: Context, key: str) -> Outcome:
     assert timings.student is not None
     return Outcome(
         [context.folder.benchmark],
-        f"one text in PyTorch: teacher {timings.teacher.p50_ms:.1f} ms, "
+        f"one text: teacher {timings.teacher.p50_ms:.1f} ms, "
         f"student {timings.student.p50_ms:.1f} ms, ratio {latency.p50_ratio:.3f}",
         {},
     )
 
 
-@contextmanager
-def _threads(wanted: int) -> Iterator[None]:
-    """PyTorch with so many threads inside the block."""
-    import torch
+def _open(context: Context, role: Role, precision: str) -> Writer:
+    from compressor.runtime.writer import Writer
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return Writer.open(
+        context.folder.bundle_of(role), precision=precision, threads=context.recipe.benchmark.threads
+    )
 
 
-def _call(context: Context, role: Role) -> Callable[[int], None]:
-    """One generation of a role on the CPU, of ready inputs in turn."""
-    import torch
-    from torch import nn
-
-    model, writing = context.writers.trained(role), context.recipe.writing
-    generator = model.generator
-    assert isinstance(generator, nn.Module)
-    generator.eval().to("cpu")
-    images, questions = _inputs(context)
-    pixels = torch.from_numpy(model.preprocessor.images(images))
-    ids = torch.from_numpy(model.question_ids(questions)) if questions else None
+def _call(writer: Writer, images: list[Image.Image], questions: list[str]) -> Callable[[int], None]:
+    """One text, of ready inputs in turn, as the bundle writes it."""
+    pixels = writer.preprocessor.images(images)
+    ids = writer.preprocessor.texts(questions) if questions else None
 
     def call(number: int) -> None:
         k = number % len(pixels)
-        generator.generate(
-            pixels[k : k + 1],
-            None if ids is None else ids[k : k + 1],
-            beams=writing.beams,
-            max_length=writing.max_length,
-            min_length=writing.min_length,
-        )
+        writer.generate(pixels[k : k + 1], None if ids is None else ids[k : k + 1])
 
     return call
 
@@ -123,20 +112,4 @@ def _inputs(context: Context) -> tuple[list[Image.Image], list[str]]:
     return images, questions
 
 
-def _size(context: Context, role: Role) -> dict[str, int]:
-    """Parameters, and the bytes of the fp32 weights as a checkpoint holds them."""
-    from compressor.students.blip import BlipGenerator, stored_weights
-    from compressor.students.dual_encoder import parameter_counts
-
-    generator = context.writers.trained(role).generator
-    assert isinstance(generator, BlipGenerator)
-    counts = parameter_counts(generator)
-    return {
-        "parameters": counts["total"],
-        "image_parameters": counts["image"],
-        "text_parameters": counts["text"],
-        "bytes": sum(each.numel() * each.element_size() for each in stored_weights(generator).values()),
-    }
-
-
-STAGE = Stage("benchmark", ("teacher", "distill", "export"), about, inputs, run)
+STAGE = Stage("benchmark", ("export",), about, inputs, run)

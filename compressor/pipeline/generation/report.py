@@ -10,6 +10,11 @@ from compressor.pipeline.context import Context
 from compressor.pipeline.report_stage import EARLIER, lineage
 from compressor.pipeline.stage import Outcome, Stage
 from compressor.report.results import Results
+from compressor.runtime.manifest import read_manifest
+from compressor.runtime.schema import Role, TowerArtifact
+from compressor.runtime.writer_schema import WriterManifest
+
+ROLES: tuple[Role, ...] = ("teacher", "student")
 
 
 def run(context: Context, key: str) -> Outcome:
@@ -24,8 +29,7 @@ def assemble(context: Context) -> Results:
     training = {role: facts for role, facts in records["distill"]["facts"].items() if isinstance(facts, dict)}
     if "fine_tuning" in records["teacher"]["facts"]:
         training["teacher"] = records["teacher"]["facts"]["fine_tuning"]
-    stages: dict[str, Any] = {stage: {"seconds": record["seconds"]} for stage, record in records.items()}
-    stages["export"]["skipped"] = records["export"]["facts"]["skipped"]
+    manifests = {role: _manifest(context, role) for role in ROLES}
     return Results(
         name=context.recipe.name,
         rehearsal=context.rehearsal,
@@ -35,20 +39,57 @@ def assemble(context: Context) -> Results:
         quality=evaluation["quality"],
         retention=evaluation["retention"],
         latency=benchmark["latency"],
-        size=_sizes(benchmark["size"]),
+        size=_sizes(manifests),
+        artifacts=_artifacts(manifests["student"], benchmark["artifacts"]),
+        not_made=manifests["student"].not_made,
         training=training,
         data={**records["cache"]["facts"], **evaluation["data"]},
-        stages=stages,
+        stages={stage: {"seconds": record["seconds"]} for stage, record in records.items()},
         examples=evaluation["examples"],
     )
 
 
-def _sizes(sizes: dict[str, Any]) -> dict[str, Any]:
-    teacher, student = sizes["teacher"], sizes["student"]
+def _manifest(context: Context, role: Role) -> WriterManifest:
+    manifest = read_manifest(context.folder.bundle_of(role))
+    assert isinstance(manifest, WriterManifest)
+    return manifest
+
+
+def _sizes(manifests: dict[Role, WriterManifest]) -> dict[str, Any]:
+    """Sizes at fp32, so that the ratio compares like with like."""
+    sizes: dict[str, Any] = {
+        role: {
+            "parameters": manifest.parameters["total"],
+            "image_parameters": manifest.parameters["image"],
+            "text_parameters": manifest.parameters["text"],
+            "bytes": sum(file.bytes for file in manifest.artifacts["fp32"].files()),
+        }
+        for role, manifest in manifests.items()
+    }
+    for figure, name in (("parameters", "parameter_ratio"), ("bytes", "bytes_ratio")):
+        sizes[name] = sizes["student"][figure] / sizes["teacher"][figure]
+    return sizes
+
+
+def _artifacts(manifest: WriterManifest, timings: dict[str, Any]) -> dict[str, Any]:
     return {
-        **sizes,
-        "parameter_ratio": student["parameters"] / teacher["parameters"],
-        "bytes_ratio": student["bytes"] / teacher["bytes"],
+        name: {
+            "graphs": {graph: _graph(found) for graph, found in artifact.graphs.items()},
+            **artifact.model_dump(mode="json", exclude={"graphs"}),
+            **timings.get(name, {}),
+        }
+        for name, artifact in manifest.artifacts.items()
+    }
+
+
+def _graph(found: TowerArtifact) -> dict[str, Any]:
+    files = [found.file, found.external_data]
+    return {
+        "cosine": found.cosine,
+        "worst_cosine": found.worst_cosine,
+        "bytes": sum(file.bytes for file in files if file is not None),
+        "status": found.status,
+        "reason": found.reason,
     }
 
 

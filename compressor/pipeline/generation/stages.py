@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from compressor.files import sha256_file, write_json
+from compressor.files import write_json
 from compressor.pipeline import cache_stage, distill_stage, teacher_stage, team
 from compressor.pipeline.context import Context
-from compressor.pipeline.generation import benchmark, evaluate, report
+from compressor.pipeline.generation import benchmark, evaluate, export, report
 from compressor.pipeline.keys import file_identity
 from compressor.pipeline.stage import Outcome, Stage
-
-NOT_EXPORTED = (
-    "models that write are measured in PyTorch: their export comes with a later version, and the checkpoint "
-    "loads in transformers"
-)
 
 
 def about_teacher(context: Context) -> str:
@@ -63,30 +58,11 @@ def run_distill(context: Context, key: str) -> Outcome:
     return Outcome(outputs, summary, {**facts, "training": key[:12]})
 
 
-def about_export(context: Context) -> str:
-    return f"nothing: {NOT_EXPORTED}"
-
-
-def export_inputs(context: Context) -> dict[str, Any]:
-    return {}
-
-
-def run_export(context: Context, key: str) -> Outcome:
-    """Says that nothing is exported, of which models."""
-    note = context.folder.root / "export.json"
-    hashes: dict[str, str] = {
-        role: sha256_file(context.writers.checkpoint(role) / "model.safetensors")
-        for role in distill_stage.roles(context)
-    }
-    write_json(note, {"skipped": NOT_EXPORTED, "checkpoints": hashes})
-    return Outcome([note], f"skipped: {NOT_EXPORTED}", {"skipped": NOT_EXPORTED})
-
-
 GENERATION_STAGES: tuple[Stage, ...] = (
     Stage("teacher", (), about_teacher, teacher_inputs, run_teacher),
     cache_stage.STAGE,
     Stage("distill", ("teacher", "cache"), distill_stage.about, distill_stage.inputs, run_distill),
-    Stage("export", ("teacher", "distill"), about_export, export_inputs, run_export),
+    export.STAGE,
     evaluate.STAGE,
     benchmark.STAGE,
     report.STAGE,

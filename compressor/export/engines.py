@@ -1,0 +1,71 @@
+"""The engines of a bundle: one for each tower, of every precision that TensorRT is asked for."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from compressor.errors import MissingDependencyError, ModelError
+from compressor.export.bundle_parts import GraphFile
+from compressor.export.onnx import TowerName
+from compressor.export.tensorrt import build_engine
+from compressor.recipe.outcome import BatchSizes, TensorRTSection, engine_name
+from compressor.runtime.engine import SUFFIX, Batches
+from compressor.runtime.nvidia import why_no_tensorrt
+from compressor.runtime.schema import IMAGE_INPUT, TEXT_INPUT
+
+NOT_HERE = "not available on this machine"
+_INPUTS: dict[TowerName, str] = {"image": IMAGE_INPUT, "text": TEXT_INPUT}
+
+log = logging.getLogger(__name__)
+
+Towers = dict[TowerName, GraphFile]
+
+
+def make_engines(
+    graphs: Mapping[str, Mapping[TowerName, GraphFile]],
+    work: Path,
+    section: TensorRTSection,
+    timing_cache: Path | None = None,
+) -> tuple[dict[str, Towers], dict[str, str]]:
+    """Engines in the bundle folder `work`, by the name of the artifact; and why others could not be made.
+
+    `graphs`: the ONNX files by precision. An engine that TensorRT cannot make is named with its reason, like
+    any precision that cannot be made. Raises `MissingDependencyError` where this machine can make none at
+    all and the section does not call them optional.
+    """
+    names = {precision: engine_name(precision) for precision in section.precisions}
+    reason = why_no_tensorrt()
+    if reason is not None and not section.optional:
+        raise MissingDependencyError(f"TensorRT engines (export.tensorrt) cannot be built here: {reason}")
+    if reason is not None:
+        log.warning("TensorRT engines are %s: %s", NOT_HERE, reason)
+        return {}, dict.fromkeys(names.values(), f"{NOT_HERE}: {reason}")
+    made: dict[str, Towers] = {}
+    not_made: dict[str, str] = {}
+    for precision, name in names.items():
+        if precision not in graphs:
+            not_made[name] = f"there is no {precision} graph to build it from"
+            continue
+        try:
+            made[name] = {
+                tower: _engine(graph, tower, work / name / f"{tower}{SUFFIX}", section, timing_cache)
+                for tower, graph in graphs[precision].items()
+            }
+        except ModelError as error:
+            not_made[name] = str(error).replace(f"{work}/", "")  # the folder is temporary, and no one's business
+            log.warning("%s cannot be made: %s", name, not_made[name])
+            shutil.rmtree(work / name, ignore_errors=True)
+    return made, not_made
+
+
+def _engine(
+    graph: GraphFile, tower: TowerName, target: Path, section: TensorRTSection, timing_cache: Path | None
+) -> GraphFile:
+    sizes: BatchSizes = getattr(section.profiles, tower)
+    workspace = None if section.workspace_gib is None else int(section.workspace_gib * 2**30)
+    profiles = {_INPUTS[tower]: Batches(sizes.min, sizes.opt, sizes.max)}
+    build_engine(graph.path, target, profiles, workspace_bytes=workspace, timing_cache=timing_cache)
+    return GraphFile(target, None, f"batches of {sizes.min} to {sizes.max}, fastest at {sizes.opt}")

@@ -1,0 +1,44 @@
+"""What a recipe can ask of TensorRT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compressor.recipe.outcome import engine_name
+from compressor.recipe.overrides import KeyPath
+from compressor.recipe.recipe import Recipe
+
+NOT_READ_BY_TENSORRT = {"int8": "activations that are quantised as they come"}
+"""Precisions of the ONNX artifacts from which no engine can be built, and what is in them."""
+
+
+def engine_findings(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
+    """What TensorRT can be asked for; whether this machine has it, the export stage finds out."""
+    section, path = recipe.export.tensorrt, ("export", "tensorrt")
+    if section is None:
+        return
+    if recipe.head is not None:
+        yield path, "is for students that embed, and this one writes; allowed: null"
+    if len(set(section.precisions)) < len(section.precisions):
+        yield (*path, "precisions"), f"names one twice: {', '.join(section.precisions)}"
+    readable = [name for name in recipe.export.precisions if name not in NOT_READ_BY_TENSORRT]
+    for precision in dict.fromkeys(section.precisions):
+        if precision in NOT_READ_BY_TENSORRT:
+            why = f"{precision} has {NOT_READ_BY_TENSORRT[precision]}, which TensorRT does not read"
+        elif precision not in recipe.export.precisions:
+            why = f"export.precisions makes no {precision} graph to build from"
+        else:
+            continue
+        yield (*path, "precisions"), f"{why}; allowed: {', '.join(readable) or 'none'}"
+    for tower in ("image", "text"):
+        sizes = getattr(section.profiles, tower)
+        if not sizes.min <= sizes.opt <= sizes.max:
+            yield (
+                (*path, "profiles", tower),
+                f"is min {sizes.min}, opt {sizes.opt}, max {sizes.max}; allowed: min <= opt <= max",
+            )
+
+
+def no_such_engine(artifact: str) -> str | None:
+    """Why a recipe that does not ask for this artifact has no figures of it; None where it is no engine."""
+    return f"export.tensorrt makes no {artifact}" if artifact.startswith(engine_name("")) else None
