@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from compressor.errors import CompressorError
-from compressor.runtime.backends import OPENVINO, backends, open_tower
+from compressor.runtime.backends import backends
 from compressor.runtime.bundle import Bundle
-from compressor.runtime.engine import SUFFIX
+from compressor.runtime.opening import ENGINE_SUFFIX, OPENVINO, open_tower
 from compressor.runtime.openvino_tower import OpenVINOTower
 from compressor.runtime.schema import IMAGE_INPUT, IMAGE_OUTPUT, TEXT_INPUT, TEXT_OUTPUT
 from compressor.runtime.tower import AnyTower
@@ -69,7 +69,7 @@ def _ways(
         if artifact.status != "passed":
             continue
         path, ends = opened.folder / getattr(artifact, name).file.path, ENDS[name]
-        if path.suffix == SUFFIX:
+        if path.suffix == ENGINE_SUFFIX:
             yield f"{precision}, TensorRT", partial(open_tower, path, *ends, threads)
             continue
         for backend in usable:

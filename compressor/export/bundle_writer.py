@@ -19,7 +19,7 @@ from compressor.export.pytorch import embed_images, embed_texts
 from compressor.export.samples import ParitySamples
 from compressor.files import atomic_folder, write_json
 from compressor.recipe.outcome import ExportSection
-from compressor.runtime.backends import open_tower
+from compressor.runtime.opening import open_tower
 from compressor.runtime.schema import (
     IMAGE_INPUT,
     IMAGE_OUTPUT,

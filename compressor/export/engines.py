@@ -12,8 +12,9 @@ from compressor.export.bundle_parts import GraphFile
 from compressor.export.onnx import TowerName
 from compressor.export.tensorrt import build_engine
 from compressor.recipe.outcome import BatchSizes, TensorRTSection, engine_name
-from compressor.runtime.engine import SUFFIX, Batches
+from compressor.runtime.engine import Batches
 from compressor.runtime.nvidia import why_no_tensorrt
+from compressor.runtime.opening import ENGINE_SUFFIX
 from compressor.runtime.schema import IMAGE_INPUT, TEXT_INPUT
 
 NOT_HERE = "not available on this machine"
@@ -51,11 +52,13 @@ def make_engines(
             continue
         try:
             made[name] = {
-                tower: _engine(graph, tower, work / name / f"{tower}{SUFFIX}", section, timing_cache)
+                tower: _engine(graph, tower, work / name / f"{tower}{ENGINE_SUFFIX}", section, timing_cache)
                 for tower, graph in graphs[precision].items()
             }
         except ModelError as error:
-            not_made[name] = str(error).replace(f"{work}/", "")  # the folder is temporary, and no one's business
+            not_made[name] = str(error).replace(
+                f"{work}/", ""
+            )  # a temporary folder
             log.warning("%s cannot be made: %s", name, not_made[name])
             shutil.rmtree(work / name, ignore_errors=True)
     return made, not_made

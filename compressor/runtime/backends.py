@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from compressor.errors import BundleError, MissingDependencyError
-from compressor.runtime.engine import SUFFIX
+from compressor.errors import MissingDependencyError
 from compressor.runtime.nvidia import find_gpu, load_tensorrt, why_no_tensorrt
-from compressor.runtime.openvino_tower import OpenVINOTower, load_openvino
-from compressor.runtime.providers import NAMES, Provider, load_onnxruntime, why_unusable
-from compressor.runtime.session import Tower, usable_cores
-from compressor.runtime.tensorrt_tower import TensorRTTower
-from compressor.runtime.tower import AnyTower
+from compressor.runtime.opening import OPENVINO
+from compressor.runtime.openvino_tower import load_openvino
+from compressor.runtime.providers import NAMES, load_onnxruntime, why_unusable
 
-OPENVINO = "openvino"
 _EVERYWHERE = ("cpu", "cuda", "tensorrt")
 """Providers that are always told of; the others only where this build of ONNX Runtime has them."""
 
@@ -27,30 +22,6 @@ class Backend:
     name: str
     usable: bool
     detail: str
-
-
-def open_tower(
-    path: Path,
-    input_name: str,
-    output_name: str,
-    threads: int | None = None,
-    providers: Sequence[str | Provider] | None = None,
-) -> AnyTower:
-    """A tower in the runtime that its file and `providers` ask for.
-
-    An engine runs in TensorRT. An ONNX graph runs in ONNX Runtime on `providers` (None: the CPU), or, where
-    the one provider is the word `openvino`, in OpenVINO's own runtime. Raises as the towers do, and
-    `BundleError` for an engine together with providers.
-    """
-    if path.suffix == SUFFIX:
-        if providers:
-            raise BundleError(f"{path}: an engine runs in TensorRT; open it without providers")
-        return TensorRTTower(path, input_name, output_name, usable_cores() if threads is None else threads)
-    if providers and OPENVINO in providers:
-        if len(providers) > 1:
-            raise BundleError("openvino runs a graph by itself; ask for it without other providers")
-        return OpenVINOTower(path, input_name, output_name, threads)
-    return Tower(path, input_name, output_name, threads, providers)
 
 
 def backends() -> list[Backend]:

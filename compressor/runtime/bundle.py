@@ -11,9 +11,9 @@ from PIL import Image
 
 from compressor.errors import BundleError
 from compressor.preprocess.preprocessor import Preprocessor
-from compressor.runtime.backends import open_tower
 from compressor.runtime.inputs import at_least_one, pixels_of
 from compressor.runtime.manifest import check_files, choose_artifact, locate, read_manifest
+from compressor.runtime.opening import open_tower
 from compressor.runtime.providers import Provider
 from compressor.runtime.schema import (
     IMAGE_INPUT,

@@ -19,7 +19,6 @@ from compressor.errors import BundleError
 from compressor.files import atomic_write_bytes
 from compressor.runtime.nvidia import Gpu
 
-SUFFIX = ".engine"
 _MAGIC = b"compressor engine 1\n"
 _LENGTH = struct.Struct("<I")
 _LONGEST = 1 << 20

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import ModelError
-from compressor.export import bundle_writer
+from compressor.export import bundle_parts, bundle_writer
 from compressor.export.bundle_writer import write_bundle
 from compressor.export.parity import TowerParity, judge_tower
 from compressor.recipe.outcome import ExportSection
@@ -43,7 +43,7 @@ def ready_graphs(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return 1.0
 
     monkeypatch.setattr(bundle_writer, "export_tower", export)
-    monkeypatch.setattr(bundle_writer, "quantize_tower", quantize)
+    monkeypatch.setattr(bundle_parts, "quantize_tower", quantize)
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, *precisions: str) -> None:
@@ -175,7 +175,7 @@ def test_precision_that_cannot_be_made_is_named_and_costs_nothing_else(
     def refuse(*arguments: object, **options: object) -> float:
         raise ValueError("no such operator")
 
-    monkeypatch.setattr(bundle_writer, "quantize_tower", refuse)
+    monkeypatch.setattr(bundle_parts, "quantize_tower", refuse)
     manifest = write_toy_bundle(tmp_path / "bundle")
     assert manifest.not_made == {"int8": "ValueError: no such operator"}
     assert list(manifest.artifacts) == ["fp32"]

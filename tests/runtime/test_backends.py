@@ -8,7 +8,8 @@ from types import ModuleType
 import pytest
 
 from compressor.errors import BundleError, MissingDependencyError
-from compressor.runtime.backends import backends, open_tower
+from compressor.runtime.backends import backends
+from compressor.runtime.opening import open_tower
 from compressor.runtime.session import Tower
 from tests.runtime.fake_gpu import install, without
 

@@ -13,8 +13,8 @@ import pytest
 
 from compressor.errors import BundleError, MissingDependencyError, ModelError
 from compressor.export.tensorrt import build_engine
-from compressor.runtime.backends import open_tower
 from compressor.runtime.engine import Batches, read_engine, write_engine
+from compressor.runtime.opening import open_tower
 from compressor.runtime.session import Tower
 from compressor.runtime.tensorrt_tower import TensorRTTower
 from tests.export.toys import LENGTH, SIZE, WIDTH
