@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -43,6 +43,14 @@ class WatchedLayers:
         if side not in self._captures:
             return {}
         return {f"{side} {n}": found for n, found in enumerate(self._captures[side].take(), start=1)}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block nothing is captured, and the model runs at its full speed."""
+        with ExitStack() as stack:
+            for capture in self._captures.values():
+                stack.enter_context(capture.paused())
+            yield
 
     def detach(self) -> None:
         """Leave the model as it was."""
@@ -117,6 +125,10 @@ class Alignment(nn.Module):
         rows, entries = len(ours), ours[:, 0].numel() if mask is None else mask.sum()
         weight = torch.as_tensor(rows if self._by_row else entries, dtype=value.dtype, device=value.device)
         return value, weight
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Inside the block the student runs without being watched: a validation compares no maps."""
+        return self._layers.paused()
 
     def detach(self) -> None:
         """Leave the student as it was."""
