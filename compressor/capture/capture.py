@@ -18,6 +18,14 @@ from compressor.errors import ModelError
 Layers = Literal["last"] | Sequence[int | Literal["last"]]
 
 
+class NoSuchLayerError(ModelError):
+    """A tower of `count` attention layers was asked for layer `number`, counted from 0."""
+
+    def __init__(self, number: int, label: str, count: int) -> None:
+        super().__init__(f"there is no attention layer {number} in {label}: it has {count}, 0 to {count - 1}")
+        self.number, self.count = number, count
+
+
 @dataclass(frozen=True)
 class AttentionMap:
     """The attention of one layer.
@@ -50,7 +58,7 @@ class AttentionCapture:
     by side and detach in any order. Each forward pass replaces the maps of the one before.
 
     `layers` counts from 0, or is "last"; `which` is the layers' self-attention or their cross-attention.
-    Raises `ModelError` for a model without an adapter or a layer that it does not have.
+    Raises `ModelError` for a model without an adapter, `NoSuchLayerError` for a layer that it does not have.
     """
 
     def __init__(self, tower: nn.Module, layers: Layers = "last", which: Which = "self") -> None:
@@ -141,7 +149,5 @@ def _resolve(layers: Layers, count: int, label: str) -> list[int]:
     numbers = [count - 1 if layer == "last" else int(layer) for layer in named]
     for number in numbers:
         if not 0 <= number < count:
-            raise ModelError(
-                f"there is no attention layer {number} in {label}: it has {count}, 0 to {count - 1}"
-            )
+            raise NoSuchLayerError(number, label, count)
     return numbers

@@ -24,7 +24,7 @@ def ablate(
             "--variants", metavar="FILE", help="YAML: the name of a variant -> a list of overrides."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of every variant.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Trainings of every variant.")] = 3,
     split: Annotated[
         str, typer.Option("--split", help="Where quality is measured: val, test or train.")
     ] = "val",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.capture import AttentionCapture, AttentionMap, Which
-from compressor.distill.alignment import chosen_layers, on_grid
+from compressor.distill.alignment import on_grid, watch_layers
 from compressor.distill.generation_tokens import Tokens
 from compressor.errors import ModelError
 from compressor.losses.amad import amad_loss
@@ -36,7 +36,7 @@ class WatchedGenerator:
         self._attached = ExitStack()
         self._captures: dict[str, AttentionCapture] = {}
         for name, tower, which, pairs in _places(generator, config):
-            capture = AttentionCapture(tower, chosen_layers(pairs, of_teacher=of_teacher), which)
+            capture = watch_layers(tower, pairs, name, of_teacher=of_teacher, which=which)
             self._captures[name] = self._attached.enter_context(capture)
 
     @property

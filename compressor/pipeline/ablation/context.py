@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from compressor.data import open_pairs
 from compressor.data.pairs import PairSet
 from compressor.files import hash_json
-from compressor.pipeline.ablation.teacher import TunedWriters
 from compressor.pipeline.context import Context
-from compressor.pipeline.generation.models import Writers
 from compressor.pipeline.progress import QuietReporter, Reporter
 from compressor.recipe.data import DataSection, Split
 
@@ -38,16 +35,9 @@ class SharedContext(Context):
     """An ordinary run, but for its rows, which are those of all the others."""
 
     rows: Rows
-    tuned: bool = False
-    """The recipe's teacher is one that another run here has fine-tuned."""
 
     def pairs(self, split: Split) -> PairSet:
         return self.rows.of(self.recipe.data, split)
-
-    @cached_property
-    def writers(self) -> Writers:
-        """Teacher and student of a recipe whose student writes."""
-        return TunedWriters(self) if self.tuned else Writers(self)
 
 
 @dataclass

@@ -108,7 +108,7 @@ class AblationTable:
         if not is_tuned(recipe):
             return self._context(recipe, training.folder)
         tuned = taught_by(recipe, self._teaching(recipe).folder.tuned_teacher.absolute())
-        return self._context(tuned, training.folder, tuned=True)
+        return self._context(tuned, training.folder)
 
     def teachers(self) -> list[Context]:
         """One run for each teacher that has something to do before or beside the trainings: it is fine-tuned,
@@ -129,9 +129,9 @@ class AblationTable:
         own = recipe.model_copy(update={"seed": self.base.seed})
         return self._context(own, Path(f"teacher-{hash_json(recipe.teacher.model_dump(mode='json'))[:8]}"))
 
-    def _context(self, recipe: Recipe, folder: Path, *, tuned: bool = False) -> Context:
+    def _context(self, recipe: Recipe, folder: Path) -> Context:
         own = RunFolder(self.folder.root / folder, self.folder.cache)
-        return SharedContext(recipe, own, self._reporter, rows=self._rows, tuned=tuned)
+        return SharedContext(recipe, own, self._reporter, rows=self._rows)
 
     def look_at_teacher(self, context: Context) -> bool:
         """Whether the teacher that stands in the table is measured; if so, its figures are read."""
