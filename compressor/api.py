@@ -9,8 +9,8 @@ from compressor.pipeline.progress import Reporter
 from compressor.pipeline.run import Options
 from compressor.pipeline.run import run as run_stages
 from compressor.recipe import Recipe
-from compressor.recipe.check import check
-from compressor.recipe.load import LoadedRecipe, load_recipe
+from compressor.recipe.check import check, load_checked
+from compressor.recipe.load import LoadedRecipe
 from compressor.report.results import Results
 
 __all__ = ["run"]
@@ -41,8 +41,7 @@ def run(
     if isinstance(recipe, Recipe):
         if overrides:
             raise TypeError("overrides go on top of a file; change a Recipe with model_copy instead")
-        loaded = LoadedRecipe(recipe, Path("recipe"))
+        check(LoadedRecipe(recipe, Path("recipe")))
     else:
-        loaded = load_recipe(recipe, overrides)
-    check(loaded)
-    return run_stages(loaded.recipe, runs, options=Options(start, until, force, rehearse), reporter=reporter)
+        recipe = load_checked(recipe, overrides)
+    return run_stages(recipe, runs, options=Options(start, until, force, rehearse), reporter=reporter)

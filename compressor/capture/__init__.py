@@ -6,8 +6,8 @@ with AttentionCapture(tower(student, "image"), layers="last") as capture:
     attention.weights  # (B, H, Q, K)
 """
 
-from compressor.capture.capture import AttentionCapture, AttentionMap, Layers
+from compressor.capture.capture import AttentionCapture, AttentionMap, Layers, NoSuchLayerError
 from compressor.capture.towers import Side, tower
 from compressor.capture.watch import Which
 
-__all__ = ["AttentionCapture", "AttentionMap", "Layers", "Side", "Which", "tower"]
+__all__ = ["AttentionCapture", "AttentionMap", "Layers", "NoSuchLayerError", "Side", "Which", "tower"]

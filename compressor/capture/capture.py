@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -16,6 +16,14 @@ from compressor.capture.watch import Which
 from compressor.errors import ModelError
 
 Layers = Literal["last"] | Sequence[int | Literal["last"]]
+
+
+class NoSuchLayerError(ModelError):
+    """A tower of `count` attention layers was asked for layer `number`, counted from 0."""
+
+    def __init__(self, number: int, label: str, count: int) -> None:
+        super().__init__(f"there is no attention layer {number} in {label}: it has {count}, 0 to {count - 1}")
+        self.number, self.count = number, count
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class AttentionCapture:
     by side and detach in any order. Each forward pass replaces the maps of the one before.
 
     `layers` counts from 0, or is "last"; `which` is the layers' self-attention or their cross-attention.
-    Raises `ModelError` for a model without an adapter or a layer that it does not have.
+    Raises `ModelError` for a model without an adapter, `NoSuchLayerError` for a layer that it does not have.
     """
 
     def __init__(self, tower: nn.Module, layers: Layers = "last", which: Which = "self") -> None:
@@ -58,13 +66,13 @@ class AttentionCapture:
         self.layers = _resolve(layers, len(watches), type(tower).__name__)
         self._weights: dict[int, Tensor] = {}
         self._grid: tuple[int, int] | None = None
-        self._attached = ExitStack()
-        for layer in set(self.layers):
-            self._attached.callback(watches[layer](partial(self._weights.__setitem__, layer)))
+        self._watches = {layer: watches[layer] for layer in set(self.layers)}
         convolutions = [module for module in tower.modules() if isinstance(module, nn.Conv2d)]
-        if which == "self" and convolutions:
-            # The last one cuts the picture into patches, also where a stem of others comes first.
-            self._attached.callback(convolutions[-1].register_forward_hook(self._patched).remove)
+        # The last one cuts the picture into patches, also where a stem of others comes first.
+        self._patches = convolutions[-1] if which == "self" and convolutions else None
+        self._attached = ExitStack()
+        self._detached = False
+        self._attach()
 
     def take(self) -> list[AttentionMap]:
         """The maps of the last forward pass, in the order of `layers`, given away: they are kept no longer.
@@ -82,8 +90,22 @@ class AttentionCapture:
         self._clear()
         return taken
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block the model runs as if it was not watched, all of it on fused attention.
+
+        Maps that were not taken before stay, and can be taken.
+        """
+        self._attached.close()
+        try:
+            yield
+        finally:
+            if not self._detached:
+                self._attach()
+
     def detach(self) -> None:
         """Leave the model as it was. May be called again."""
+        self._detached = True
         self._attached.close()
         self._clear()
 
@@ -94,6 +116,12 @@ class AttentionCapture:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.detach()
+
+    def _attach(self) -> None:
+        for layer, watch in self._watches.items():
+            self._attached.callback(watch(partial(self._weights.__setitem__, layer)))
+        if self._patches is not None:
+            self._attached.callback(self._patches.register_forward_hook(self._patched).remove)
 
     def _map(self, layer: int) -> AttentionMap:
         weights = self._weights[layer]
@@ -121,7 +149,5 @@ def _resolve(layers: Layers, count: int, label: str) -> list[int]:
     numbers = [count - 1 if layer == "last" else int(layer) for layer in named]
     for number in numbers:
         if not 0 <= number < count:
-            raise ModelError(
-                f"there is no attention layer {number} in {label}: it has {count}, 0 to {count - 1}"
-            )
+            raise NoSuchLayerError(number, label, count)
     return numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +21,11 @@ from compressor.recipe.training import Augmentation
 
 @dataclass
 class GenerationBatch(Batch):
-    """A batch with `target_ids` (B, L) int64: padding alone in rows without a text.
+    """A batch of B pictures with k texts each: the texts of picture i are the rows from i * k on.
 
-    `input_ids` are the tokens of the questions; of captions they repeat the target without its prompt.
+    `target_ids` (B * k, L) int64 hold padding alone in rows without a text. `input_ids` (B * k, L) are the
+    tokens of the questions; of captions they repeat the target without its prompt. `caption` is the number of
+    the first text; the others follow it.
     """
 
     target_ids: Tensor | None = None
@@ -32,9 +34,10 @@ class GenerationBatch(Batch):
 class GenerationSet(TrainingSet):
     """The rows of a pair set as a model that writes is trained on them.
 
-    An epoch shows every picture once: with one of its captions, or with one of its questions and one of the
-    answers that people gave to it. Both are drawn anew in every epoch, an answer as often as it was given,
-    which is what BLIP's training does with weights (arXiv 2201.12086).
+    An epoch shows every picture once: with `texts_per_image` of its captions, or of its questions, each with
+    one of the answers that people gave to it. Both are drawn anew in every epoch, an answer as often as it
+    was given, which is what BLIP's training does with weights (arXiv 2201.12086). A picture with fewer texts
+    shows all of them.
     """
 
     def __init__(
@@ -46,9 +49,11 @@ class GenerationSet(TrainingSet):
         seed: int,
         teachers: Sequence[ImagePreprocessor] = (),
         prompt: str = "",
+        texts_per_image: int = 1,
     ) -> None:
         """`teachers` are those of other geometry or normalisation; `prompt` opens every caption."""
         super().__init__(pairs, decoded, student, augmentation, seed, teachers)
+        self.texts_per_image = texts_per_image
         self.asks = isinstance(pairs, QuestionPairs)
         self._texts: list[list[tuple[str, ...]]] = [
             [pairs.questions[name].answers for name in row.caption_ids]
@@ -75,11 +80,21 @@ class GenerationSet(TrainingSet):
     def batch(self, indices: Sequence[int] | NDArray[np.int64], epoch: int) -> GenerationBatch:
         """The batch of these rows in an epoch: the same whoever asks, and in whichever order."""
         plain = super().batch(indices, epoch)
-        chosen = zip(plain.index.tolist(), plain.caption.tolist(), strict=True)
-        targets = [self.target_of(i, caption, epoch) for i, caption in chosen]
+        drawn = zip(plain.index.tolist(), plain.caption.tolist(), strict=True)
+        chosen = [pair for i, first in drawn for pair in self._texts_of(i, first)]
+        targets = [self.target_of(i, caption, epoch) if shown else -1 for i, caption, shown in chosen]
+        asked = [-1 if caption < 0 else self._first_caption[i] + caption for i, caption, _ in chosen]
+        texts = {"input_ids": torch.from_numpy(self._tokens[asked].astype(np.int64))}
         return GenerationBatch(
-            **vars(plain), target_ids=torch.from_numpy(self._ids[targets].astype(np.int64))
+            **vars(plain) | texts, target_ids=torch.from_numpy(self._ids[targets].astype(np.int64))
         )
+
+    def _texts_of(self, i: int, first: int) -> Iterator[tuple[int, int, bool]]:
+        """(i, caption, whether it is to be written) for each text of row i: the one that was drawn and those
+        after it. Where there are no more, one is asked again and nothing is to be written."""
+        count = len(self.rows[i].captions)
+        for number in range(self.texts_per_image):
+            yield i, (first + number) % count if count else -1, number < count
 
 
 def _tokenized(texts: Sequence[str], preprocessor: Preprocessor, chunk: int = 8192) -> NDArray[np.int32]:

@@ -62,10 +62,14 @@ def held_out(scene: Scene) -> bool:
     """
     background = BACKGROUNDS.index(scene.background)
     return any(
-        COLOURS.index(shape.colour) == (3 * KINDS.index(shape.kind) + 1) % len(COLOURS)
-        or background == (5 * KINDS.index(shape.kind) + 2) % len(BACKGROUNDS)
+        in_unseen_colour(shape) or background == (5 * KINDS.index(shape.kind) + 2) % len(BACKGROUNDS)
         for shape in scene.shapes
     )
+
+
+def in_unseen_colour(shape: Shape) -> bool:
+    """True when training never shows the shape's kind in its colour."""
+    return COLOURS.index(shape.colour) == (3 * KINDS.index(shape.kind) + 1) % len(COLOURS)
 
 
 def home_split(scene: Scene) -> Split:

@@ -90,7 +90,7 @@ def _count(scene: Scene, dice: Dice) -> Asked:
     attributes = some_attributes(dice, most=2)
     model = dice.choose(scene.shapes)
     if dice.chance(0.3):
-        model = with_another(model, dice.choose(attributes), dice)
+        model = with_another(scene, model, dice.choose(attributes), dice)
     counted = phrase(model, attributes, dice, plural=True)
     return wording.format(counted), str(len(matching(scene, model, attributes)))
 
@@ -149,7 +149,7 @@ def _property(scene: Scene, truth: bool, dice: Dice) -> str | None:
     named = singling_out(scene, shape, dice, without=attribute)
     if named is None:
         return None
-    told = shape if truth else with_another(shape, attribute, dice)
+    told = shape if truth else with_another(scene, shape, attribute, dice)
     word = word_for(attribute, value_of(told, attribute), dice)
     return f"is the {phrase(shape, named, dice)} {indefinite(word) if attribute == 'kind' else word}?"
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from compressor.data.randomness import Dice
-from compressor.data.scene import COLOURS, KINDS, SIZES, TEXTURES, Scene, Shape
+from compressor.data.scene import COLOURS, KINDS, SIZES, TEXTURES, Scene, Shape, held_out, in_unseen_colour
 from compressor.data.scene_grammar import (
     COLOUR_WORDS,
     KIND_WORDS,
@@ -55,9 +55,9 @@ def singling_out(
     return dice.choose(possible) if possible else None
 
 
-def with_another(shape: Shape, attribute: Attribute, dice: Dice) -> Shape:
-    """The shape with another value of one attribute."""
-    return dice.choose(_others(shape, attribute))
+def with_another(scene: Scene, shape: Shape, attribute: Attribute, dice: Dice) -> Shape:
+    """The shape of the scene with another value of one attribute."""
+    return dice.choose(_others(scene, shape, attribute))
 
 
 def absent_neighbour(
@@ -68,20 +68,23 @@ def absent_neighbour(
     None where the scene has shapes of all values.
     """
     absent = [
-        [other for other in _others(shape, attribute) if not matching(scene, other, attributes)]
+        [other for other in _others(scene, shape, attribute) if not matching(scene, other, attributes)]
         for attribute in attributes
     ]
     possible = [others for others in absent if others]
     return dice.choose(dice.choose(possible)) if possible else None
 
 
-def _others(shape: Shape, attribute: Attribute) -> list[Shape]:
+def _others(scene: Scene, shape: Shape, attribute: Attribute) -> list[Shape]:
+    """The shape with each other value. Unseen colours are told of only where such are drawn: in training they
+    would always be false, and teach to answer "no" to those very words."""
     facts = {name: value_of(shape, name) for name in VALUES}
-    return [
+    others = [
         Shape(**{**facts, attribute: value})  # type: ignore[arg-type]
         for value in VALUES[attribute]
         if value != facts[attribute]
     ]
+    return others if held_out(scene) else [other for other in others if not in_unseen_colour(other)]
 
 
 def phrase(shape: Shape, attributes: Collection[Attribute], dice: Dice, plural: bool = False) -> str:

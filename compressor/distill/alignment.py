@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from compressor.capture import AttentionCapture, AttentionMap, Layers, Side, tower
+from compressor.capture import (
+    AttentionCapture,
+    AttentionMap,
+    Layers,
+    NoSuchLayerError,
+    Side,
+    Which,
+    tower,
+)
 from compressor.errors import ModelError
 from compressor.losses.amad import ProjectedAMAD, amad_loss
 from compressor.losses.attention_grid import resize_attention
@@ -34,8 +42,7 @@ class WatchedLayers:
         for side in SIDES:
             pairs: LayerPairs | None = getattr(config, side)
             if pairs is not None:
-                layers = chosen_layers(pairs, of_teacher=of_teacher)
-                capture = AttentionCapture(tower(encoder, side), layers)
+                capture = watch_layers(tower(encoder, side), pairs, side, of_teacher=of_teacher)
                 self._captures[side] = self._attached.enter_context(capture)
 
     def take(self, side: Side) -> dict[str, AttentionMap]:
@@ -43,6 +50,14 @@ class WatchedLayers:
         if side not in self._captures:
             return {}
         return {f"{side} {n}": found for n, found in enumerate(self._captures[side].take(), start=1)}
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block nothing is captured, and the model runs at its full speed."""
+        with ExitStack() as stack:
+            for capture in self._captures.values():
+                stack.enter_context(capture.paused())
+            yield
 
     def detach(self) -> None:
         """Leave the model as it was."""
@@ -118,6 +133,10 @@ class Alignment(nn.Module):
         weight = torch.as_tensor(rows if self._by_row else entries, dtype=value.dtype, device=value.device)
         return value, weight
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Inside the block the student runs without being watched: a validation compares no maps."""
+        return self._layers.paused()
+
     def detach(self) -> None:
         """Leave the student as it was."""
         self._layers.detach()
@@ -157,12 +176,24 @@ def without_padding(
     )
 
 
-def chosen_layers(pairs: LayerPairs, *, of_teacher: bool) -> Layers:
-    """Layers to watch in the order of the pairs; recipes count from 1, captures from 0."""
-    if pairs == "last":
-        return "last"
-    assert isinstance(pairs, dict)
-    return [number - 1 for number in (pairs.keys() if of_teacher else pairs.values())]
+def watch_layers(
+    model: nn.Module, pairs: LayerPairs, key: str, *, of_teacher: bool, which: Which = "self"
+) -> AttentionCapture:
+    """A capture of one model's layers in the order of the pairs; recipes count from 1, captures from 0.
+
+    Raises `ModelError`, for a layer that is not there in the words of the recipe's `key`.
+    """
+    layers: Layers = "last"
+    if isinstance(pairs, dict):
+        layers = [number - 1 for number in (pairs.keys() if of_teacher else pairs.values())]
+    try:
+        return AttentionCapture(model, layers, which)
+    except NoSuchLayerError as error:
+        owner = "teacher" if of_teacher else "student"
+        raise ModelError(
+            f"amad, {key}: there is no layer {error.number + 1} in the {owner}, which has {error.count} "
+            "there; layers are counted from 1"
+        ) from error
 
 
 def _projections(config: AMADLoss, student: Model, layers: WatchedLayers) -> nn.ModuleDict:
@@ -174,13 +205,13 @@ def _projections(config: AMADLoss, student: Model, layers: WatchedLayers) -> nn.
         encoder.eval().encode_image(torch.zeros(1, 3, size, size, device=device))
     encoder.train(training)
     shapes = {name: found.weights.shape[-2:] for name, found in layers.take("image").items()}
-    return nn.ModuleDict(
-        {
-            name: ProjectedAMAD(
-                *shape,
-                alignment_temperature=config.alignment_temperature,
-                reduction=config.reduction,
-            )
-            for name, shape in shapes.items()
-        }
-    )
+    temperature, reduction = config.alignment_temperature, config.reduction
+    try:
+        return nn.ModuleDict(
+            {
+                name: ProjectedAMAD(*shape, alignment_temperature=temperature, reduction=reduction)
+                for name, shape in shapes.items()
+            }
+        )
+    except ValueError as error:  # a map too large to be projected
+        raise ModelError(f"amad, variant projected: {error}") from error

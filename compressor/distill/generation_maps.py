@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from compressor.capture import AttentionCapture, AttentionMap, Which
-from compressor.distill.alignment import chosen_layers, on_grid
+from compressor.distill.alignment import on_grid, watch_layers
+from compressor.distill.generation_tokens import Tokens
 from compressor.errors import ModelError
 from compressor.losses.amad import amad_loss
 from compressor.losses.attention_grid import resize_attention
 from compressor.losses.attention_maps import attention_mask
 from compressor.recipe.losses import AMADLoss, LayerPairs
 from compressor.students.blip import BlipGenerator, halves
-from compressor.students.generator import IGNORED, Generator, GeneratorOutput
+from compressor.students.generator import Generator
 
 Maps = Mapping[str, AttentionMap]
 """Maps by where they are and the number of their pair of layers: `image 1`, `text 1`, `cross 1`,
@@ -35,16 +36,30 @@ class WatchedGenerator:
         self._attached = ExitStack()
         self._captures: dict[str, AttentionCapture] = {}
         for name, tower, which, pairs in _places(generator, config):
-            capture = AttentionCapture(tower, chosen_layers(pairs, of_teacher=of_teacher), which)
+            capture = watch_layers(tower, pairs, name, of_teacher=of_teacher, which=which)
             self._captures[name] = self._attached.enter_context(capture)
+
+    @property
+    def names(self) -> list[str]:
+        """What `take` gives maps of, in order."""
+        return [
+            f"{name} {n}"
+            for name, capture in self._captures.items()
+            for n in range(1, len(capture.layers) + 1)
+        ]
 
     def take(self) -> dict[str, AttentionMap]:
         """What the last forward pass left."""
-        return {
-            f"{name} {n}": found
-            for name, capture in self._captures.items()
-            for n, found in enumerate(capture.take(), start=1)
-        }
+        found = [each for capture in self._captures.values() for each in capture.take()]
+        return dict(zip(self.names, found, strict=True))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block nothing is captured, and the model runs at its full speed."""
+        with ExitStack() as stack:
+            for capture in self._captures.values():
+                stack.enter_context(capture.paused())
+            yield
 
     def detach(self) -> None:
         """Leave the model as it was."""
@@ -83,62 +98,77 @@ class GenerationAlignment:
         self._student = WatchedGenerator(student, config, of_teacher=False)
         self._grids = (_patch_grid(teacher), _patch_grid(student))
 
-    def terms(self, teacher: Maps, output: GeneratorOutput) -> list[tuple[Tensor, Tensor]]:
-        """(value, what it is a mean over: entries that count, or rows) for every pair of layers.
+    def terms(self, teacher: Maps, tokens: Tokens) -> list[Tensor]:
+        """How far apart each pair of layers is, over the `tokens` of the student's forward pass that has just
+        been.
 
-        `output` is of the student's forward pass that has just been. Raises `ModelError` for maps that cannot
-        be brought to the same tokens.
+        Raises `ModelError` for maps that cannot be brought to the same tokens.
         """
-        return [self._term(name, own, teacher[name], output) for name, own in self._student.take().items()]
+        return [self._term(name, own, teacher[name], tokens) for name, own in self._student.take().items()]
+
+    def counts(self, tokens: Tokens) -> list[Tensor]:
+        """What each term is a mean over: entries that count, or rows."""
+        rows = torch.tensor(len(tokens.target), device=tokens.target.device)
+        if self._by_row:
+            return [rows] * len(self._student.names)
+        masks = [self._counted(name, tokens) for name in self._student.names]
+        return [rows * self._picture_tokens**2 if mask is None else mask.sum() for mask in masks]
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Inside the block the student runs without being watched: a validation compares no maps."""
+        return self._student.paused()
 
     def detach(self) -> None:
         """Leave the student as it was."""
         self._student.detach()
 
-    def _term(
-        self, name: str, own: AttentionMap, teacher: AttentionMap, output: GeneratorOutput
-    ) -> tuple[Tensor, Tensor]:
-        place = name.rpartition(" ")[0]
-        words, asked = predicting(output), output.question_mask
-        mask: Tensor | None = None
+    def _term(self, name: str, own: AttentionMap, teacher: AttentionMap, tokens: Tokens) -> Tensor:
+        place = _place(name)
         theirs = teacher.weights
         if place == "image":
             theirs = on_grid(teacher, own)
-        elif place == "question cross" or (place == "cross" and asked is None):
-            queries = words if asked is None else asked
+        elif self._looks(place, tokens):
             theirs = resize_attention(theirs, *self._grids, CLASS_TOKEN, resize_queries=False)
-            mask = attention_mask(queries, queries.new_ones(len(queries), own.weights.shape[-1]))
-        elif place == "text":
-            mask = attention_mask(words)
-        elif asked is not None:
-            mask = attention_mask(words if place == "cross" else asked, asked)
         config = self._config
         try:
             assert config.variant != "projected"
-            value = amad_loss(
+            return amad_loss(
                 theirs,
                 own.weights,
                 config.variant,
-                mask,
+                self._counted(name, tokens),
                 alignment_temperature=config.alignment_temperature,
                 reduction=config.reduction,
             )
         except ValueError as error:
             raise ModelError(f"amad, {name}: {error}") from error
-        rows, entries = len(own.weights), own.weights[:, 0].numel() if mask is None else mask.sum()
-        weight = torch.as_tensor(rows if self._by_row else entries, dtype=value.dtype, device=value.device)
-        return value, weight
+
+    def _counted(self, name: str, tokens: Tokens) -> Tensor | None:
+        """The entries (B, Q, K) of the student's map that count; None for all of them, between patches."""
+        place, words, asked = _place(name), tokens.predicting, tokens.question
+        if place == "image":
+            return None
+        if self._looks(place, tokens):
+            queries = words if asked is None else asked
+            return attention_mask(queries, queries.new_ones(len(queries), self._picture_tokens))
+        if place == "text" or asked is None:
+            return attention_mask(words)
+        return attention_mask(words if place == "cross" else asked, asked)
+
+    @staticmethod
+    def _looks(place: str, tokens: Tokens) -> bool:
+        """True where words attend to a picture: an answer's attend to its question."""
+        return place == "question cross" or (place == "cross" and tokens.question is None)
+
+    @property
+    def _picture_tokens(self) -> int:
+        """Tokens of a picture to the student."""
+        height, width = self._grids[1]
+        return CLASS_TOKEN + height * width
 
 
-def predicting(output: GeneratorOutput) -> Tensor:
-    """bool (B, T), true where a token was read and another follows it.
-
-    The closing token is read only in rows that are shorter than the longest of their pass, and predicts
-    nothing: with it, what counts would depend on how a batch is cut.
-    """
-    followed = output.target_mask[:, 1:]
-    followed = torch.cat([followed, followed.new_zeros(len(followed), 1)], dim=1)
-    return output.target_mask & (followed | (output.labels != IGNORED))
+def _place(name: str) -> str:
+    return name.rpartition(" ")[0]
 
 
 def _patch_grid(generator: Generator) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,68 +12,23 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from compressor.data.generation import GenerationBatch
-from compressor.data.loader import Batch, normalize_pixels
+from compressor.data.loader import Batch
 from compressor.distill.generation_maps import GenerationAlignment
 from compressor.distill.generation_teacher import Taught, WritingTeacher
 from compressor.distill.objective import SeedPiece, Step, mean_of_all
+from compressor.distill.writer import Piece, Writer
 from compressor.errors import ModelError
+from compressor.losses.balancer import build_balancer
 from compressor.losses.generation import GenerationLosses
-from compressor.losses.logits import logit_loss
-from compressor.preprocess.spec import ImageSpec
-from compressor.recipe.losses import LogitsLoss
 from compressor.students.blip_checkpoint import save_blip_checkpoint
 from compressor.students.checkpoint import WEIGHTS_FILE
-from compressor.students.generator import IGNORED, GenerativeModel, Generator, check_same_tokens, task_loss
+from compressor.students.generator import GenerativeModel, check_same_tokens
 from compressor.students.weights import load_weights, read_weights
 
 if TYPE_CHECKING:
     from compressor.distill.job import GenerationJob
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-Inputs = tuple[Tensor, Tensor, Tensor | None]
-"""Pixels (B, 3, H, W) uint8, target ids (B, L), question ids (B, M) or None."""
-
-
-class Writer(nn.Module):
-    """The student with the terms of its losses behind one `forward`, which is what DistributedDataParallel
-    wraps: logits are too large to be handed around."""
-
-    def __init__(
-        self,
-        generator: Generator,
-        spec: ImageSpec,
-        losses: GenerationLosses,
-        alignment: GenerationAlignment | None,
-    ) -> None:
-        super().__init__()
-        assert isinstance(generator, nn.Module)
-        self.generator = generator
-        self._spec = spec
-        self._losses = losses.plain
-        self._alignment = alignment
-
-    def forward(
-        self, pixels: Tensor, target_ids: Tensor, question_ids: Tensor | None, taught: Taught | None
-    ) -> dict[str, Tensor]:
-        """`terms` (T,) in the order of `GenerationLosses`, and the `weights` (T,) of the things that each is
-        a mean over: labelled tokens, or entries of attention maps (rows, where the recipe's reduction says
-        so). Means of parts of a batch, weighted so, give the mean of the batch (of amad's `rkd`, which
-        compares rows, only nearly)."""
-        output = self.generator(normalize_pixels(pixels, self._spec), target_ids, question_ids)
-        labelled = output.labels != IGNORED
-        count = labelled.sum().to(torch.float32)
-        terms: list[tuple[Tensor, Tensor]] = []
-        for config in self._losses:
-            if isinstance(config, LogitsLoss):
-                assert taught is not None  # a recipe with this loss and without a teacher is refused
-                terms.append((logit_loss(output.logits, taught.logits, config.temperature, labelled), count))
-            else:
-                terms.append((task_loss(output.logits, output.labels), count))
-        if self._alignment is not None:
-            assert taught is not None
-            terms += self._alignment.terms(taught.maps, output)
-        values, weights = zip(*terms, strict=True)
-        return {"terms": torch.stack(values), "weights": torch.stack(weights)}
 
 
 class GenerationObjective:
@@ -97,9 +52,9 @@ class GenerationObjective:
                 )
         self._place = _teacher_place(job)
         spec = job.model.preprocessor.image
-        self._writer = accelerator.prepare_model(
-            Writer(job.model.generator, spec, self._losses, self._alignment)
-        )
+        self._student = Writer(job.model.generator, spec, self._losses.plain, self._alignment)
+        self._writer = accelerator.prepare_model(self._student)
+        self._fixed_weights = build_balancer(job.balancer).fixed_weights
 
     def prepare(self) -> None:
         job = self._job
@@ -113,41 +68,70 @@ class GenerationObjective:
             )
 
     def step(self, batch: Batch, seed_piece: SeedPiece) -> Step:
-        device = self._accelerator.device
-        assert isinstance(batch, GenerationBatch)
-        assert batch.target_ids is not None
-        asks = self._job.model.generator.head == "vqa"
-        inputs = (batch.pixels, batch.target_ids, batch.input_ids if asks else None)
-        size = self._job.section.micro_batch_size or len(batch.index)
-        pieces = _pieces(inputs, size, device)
-        taught = self._taught(batch, pieces, size)
+        pieces = self._pieces(batch)
+        counts = torch.stack([self._student.counts(piece) for piece in pieces])
+        if len(pieces) > 1 and self._fixed_weights and self._losses.settled:
+            return self._one_pass(pieces, counts, seed_piece)
+        return self._two_passes(pieces, counts, seed_piece)
+
+    def _one_pass(self, pieces: Sequence[Piece], counts: Tensor, seed_piece: SeedPiece) -> Step:
+        """Every piece forward and backward at once, where what the total asks of the terms is known before.
+
+        Of the whole batch nothing is kept, neither the teacher's logits nor a graph.
+        """
+        total, shares = _shares(counts)
+        slope = self._slope(total)
+        terms = torch.zeros_like(total)
+        for number, piece in enumerate(pieces):
+            with self._reducing(last=number == len(pieces) - 1):
+                found = self._forward(number, piece, self._taught(piece), seed_piece)
+                found.backward(slope * shares[number])
+            terms += found.detach() * shares[number]
+        return Step(self._losses(mean_of_all(terms.requires_grad_(), total)), (), _nothing, _nothing)
+
+    def _two_passes(self, pieces: Sequence[Piece], counts: Tensor, seed_piece: SeedPiece) -> Step:
+        """The terms of the whole batch without gradients, then, with what the total asks of them, every piece
+        again. One piece alone keeps its graph instead."""
+        total, shares = _shares(counts)
         single = len(pieces) == 1
+        taught = [self._taught(piece) for piece in pieces]
         with nullcontext() if single else torch.no_grad():
-            parts = [self._forward(number, seed_piece, pieces, taught) for number in range(len(pieces))]
-        weights = torch.stack([part["weights"] for part in parts])
-        total = weights.sum(dim=0)
-        shares = weights / total.clamp(min=1)
-        terms = torch.stack([part["terms"] for part in parts]).detach()
-        leaf = (terms * shares).sum(dim=0).requires_grad_()
+            terms = [
+                self._forward(number, piece, taught[number], seed_piece)
+                for number, piece in enumerate(pieces)
+            ]
+        leaf = (torch.stack(terms).detach() * shares).sum(dim=0).requires_grad_()
 
         def backward() -> None:
             assert leaf.grad is not None
             if single:
-                parts[0]["terms"].backward(leaf.grad * shares[0])
+                terms[0].backward(leaf.grad * shares[0])
                 return
-            for number in range(len(pieces)):
-                last = number == len(pieces) - 1
-                with nullcontext() if last else self._accelerator.no_sync(self._writer):
-                    again = self._forward(number, seed_piece, pieces, taught)
-                    again["terms"].backward(leaf.grad * shares[number])
+            for number, piece in enumerate(pieces):
+                with self._reducing(last=number == len(pieces) - 1):
+                    again = self._forward(number, piece, taught[number], seed_piece)
+                    again.backward(leaf.grad * shares[number])
 
-        return Step(self._losses(mean_of_all(leaf, total)), (), backward, lambda: None)
+        return Step(self._losses(mean_of_all(leaf, total)), (), backward, _nothing)
+
+    def _slope(self, total: Tensor) -> Tensor:
+        """What the plain sum of the losses asks of each term of this process (T,), whatever their values."""
+        anywhere = torch.zeros_like(total).requires_grad_()
+        losses = self._losses(mean_of_all(anywhere, total))
+        self._accelerator.backward(torch.stack(list(losses.values())).sum())
+        assert anywhere.grad is not None
+        return anywhere.grad
+
+    def _reducing(self, *, last: bool) -> AbstractContextManager[None]:
+        """Processes send each other their gradients with the last piece, when those of all have added up."""
+        return nullcontext() if last else self._accelerator.no_sync(self._writer)
 
     def validate(self) -> dict[str, float]:
         if self._job.validate is None:
             return {}
         self.model.eval()
-        return self._job.validate(self._job.model.generator)
+        with nullcontext() if self._alignment is None else self._alignment.paused():
+            return self._job.validate(self._job.model.generator)
 
     def save(self, folder: Path) -> None:
         save_blip_checkpoint(self._job.model, folder)
@@ -161,23 +145,46 @@ class GenerationObjective:
         if self._teacher is not None:
             self._teacher.detach()
 
-    def _taught(self, batch: Batch, pieces: Sequence[Inputs], size: int) -> list[Taught | None]:
-        """The teacher's side of every piece; kept for the second pass over it."""
-        if self._teacher is None:
-            return [None] * len(pieces)
-        pixels = batch.pixels if self._place is None else batch.teachers[self._place].pixels
+    def _pieces(self, batch: Batch) -> list[Piece]:
+        """The pictures of a batch on their device, as many together as the recipe says, with their texts."""
+        assert isinstance(batch, GenerationBatch)
+        assert batch.target_ids is not None
+        size = self._job.section.micro_batch_size or len(batch.index)
+        asks = self._job.model.generator.head == "vqa"
+        texts = size * (len(batch.target_ids) // len(batch.pixels))
+        parts = ((batch.pixels, size), (batch.target_ids, texts), (batch.input_ids if asks else None, texts))
+        pixels, target_ids, question_ids = (
+            None if part is None else part.to(self._accelerator.device, non_blocking=True).split(rows)
+            for part, rows in parts
+        )
         assert pixels is not None
+        assert target_ids is not None
+        shown = None
+        if self._teacher is not None:
+            shown = batch.pixels if self._place is None else batch.teachers[self._place].pixels
+            assert shown is not None
+        theirs = None if shown is None else shown.split(size)
         return [
-            self._teacher(own, target_ids, question_ids)
-            for own, (_, target_ids, question_ids) in zip(pixels.split(size), pieces, strict=True)
+            Piece(
+                pixels[k],
+                target_ids[k],
+                None if question_ids is None else question_ids[k],
+                None if theirs is None else theirs[k],
+            )
+            for k in range(len(pixels))
         ]
 
-    def _forward(
-        self, number: int, seed_piece: SeedPiece, pieces: Sequence[Inputs], taught: Sequence[Taught | None]
-    ) -> dict[str, Tensor]:
+    def _taught(self, piece: Piece) -> Taught | None:
+        """The teacher's side of a piece."""
+        if self._teacher is None:
+            return None
+        assert piece.teacher_pixels is not None
+        return self._teacher(piece.teacher_pixels, piece.target_ids, piece.question_ids)
+
+    def _forward(self, number: int, piece: Piece, taught: Taught | None, seed_piece: SeedPiece) -> Tensor:
         seed_piece(number)
-        outputs: dict[str, Tensor] = self._writer(*pieces[number], taught[number])
-        return outputs
+        terms: Tensor = self._writer(piece.pixels, piece.target_ids, piece.question_ids, taught)
+        return terms
 
 
 def load_blip_weights(model: GenerativeModel, folder: Path) -> None:
@@ -200,14 +207,11 @@ def _teacher_place(job: GenerationJob) -> int | None:
     raise ModelError(f"the training set does not prepare pictures for the teacher '{job.teacher.name}'")
 
 
-def _pieces(inputs: Inputs, size: int, device: torch.device) -> list[Inputs]:
-    """The rows of a batch on their device, at most `size` together."""
-    pixels, target_ids, question_ids = (
-        None if part is None else part.to(device, non_blocking=True).split(size) for part in inputs
-    )
-    assert pixels is not None
-    assert target_ids is not None
-    return [
-        (pixels[k], target_ids[k], None if question_ids is None else question_ids[k])
-        for k in range(len(pixels))
-    ]
+def _shares(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """From the counts (P, T) of all pieces: those of the batch (T,), and the share of each piece (P, T)."""
+    total = counts.sum(dim=0)
+    return total, counts / total.clamp(min=1)
+
+
+def _nothing() -> None:
+    pass

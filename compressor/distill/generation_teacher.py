@@ -19,7 +19,7 @@ from compressor.students.generator import GenerativeModel
 
 @dataclass(frozen=True)
 class Taught:
-    """The teacher's side of B rows: `logits` (B, T, V) of the target's tokens, and attention maps."""
+    """The teacher's side of N texts: `logits` (N, T, V) of the target's tokens, and attention maps."""
 
     logits: Tensor
     maps: Maps = field(default_factory=dict)
@@ -37,7 +37,7 @@ class WritingTeacher:
         amad: AMADLoss | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """`batch_size` rows go through the model at a time, in autocast to `dtype` where one is given."""
+        """`batch_size` pictures go through the model at a time, in autocast to `dtype` where one is given."""
         assert isinstance(model.generator, nn.Module)
         self._model = model
         self._device = device
@@ -48,14 +48,15 @@ class WritingTeacher:
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor, target_ids: Tensor, question_ids: Tensor | None) -> Taught:
-        """(B, 3, H, W) uint8 in its own geometry, (B, L), (B, M) -> columns of padding are left out.
+        """(B, 3, H, W) uint8 in its own geometry, (N, L), (N, M) -> columns of padding are left out.
 
-        Raises `ModelError` for logits that are not finite.
+        N is a multiple of B. Raises `ModelError` for logits that are not finite.
         """
         size = self._batch_size or max(len(pixels), 1)
-        questions = question_ids.split(size) if question_ids is not None else None
+        texts = size * (len(target_ids) // len(pixels))
+        questions = question_ids.split(texts) if question_ids is not None else None
         pieces = []
-        for k, (pixel, target) in enumerate(zip(pixels.split(size), target_ids.split(size), strict=True)):
+        for k, (pixel, target) in enumerate(zip(pixels.split(size), target_ids.split(texts), strict=True)):
             pieces.append(self._piece(pixel, target, None if questions is None else questions[k]))
         if len(pieces) == 1:
             return pieces[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -92,7 +93,8 @@ class RetrievalObjective:
         if validate is None:
             return {}
         self.model.eval()
-        return validate(self._job.model.encoder)
+        with nullcontext() if self.alignment is None else self.alignment.paused():
+            return validate(self._job.model.encoder)
 
     def save(self, folder: Path) -> None:
         model = self._job.model

@@ -9,23 +9,21 @@ and Tibshirani 1993, chapter 13).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from compressor.errors import DataError
-from compressor.evaluate.resampling import resampled_interval
+from compressor.evaluate.resampling import SummedFigure, resampled_interval
+from compressor.files import hash_json
 from compressor.report.results import Interval, Retention
 
 if TYPE_CHECKING:
     from compressor.evaluate.retrieval import Ranks
 
 Floats = npt.NDArray[np.float64]
-
-_DRAWS = 64
-"""Values of Student's t that every resample of the images meets."""
 
 
 def rsum_interval(ranks: Ranks, resamples: int = 1000, seed: int = 0) -> Interval | None:
@@ -52,31 +50,10 @@ def difference_interval(first: Ranks, second: Ranks, resamples: int = 1000, seed
     return _interval([first, second], lambda sums: sums[0] - sums[1], resamples, seed)
 
 
-def difference_over_seeds_interval(
-    first: Sequence[Ranks], second: Sequence[Ranks], resamples: int = 1000, seed: int = 0
-) -> Interval | None:
-    """95 % interval of the mean over trainings k of RSUM(first[k]) - RSUM(second[k]), in points.
-
-    `first[k]` and `second[k]` were trained with the same seed. Both images and trainings vary: every resample
-    of the images, the same for all, gives a mean difference, and to it s / sqrt(n) * t is added, with s the
-    sample standard deviation of the n paired differences and t drawn from Student's distribution with n - 1
-    degrees of freedom, as in the classical interval of a mean. What images and trainings spread together
-    counts in both parts, so that the interval errs on the wide side. One training leaves the images alone.
-    None for 0 resamples.
-    """
-    trainings = len(first)
-    differences = [one.rsum - other.rsum for one, other in zip(first, second, strict=True)]
-    spread = float(np.std(differences, ddof=1)) / np.sqrt(trainings) if trainings > 1 else 0.0
-    generator = np.random.default_rng([seed, trainings])
-
-    def figure(sums: list[Floats]) -> Floats:
-        means = np.mean(sums[:trainings], axis=0) - np.mean(sums[trainings:], axis=0)
-        if not spread:
-            return np.asarray(means)
-        drawn = generator.standard_t(trainings - 1, size=(len(means), _DRAWS))
-        return np.ravel(means[:, None] + spread * drawn)
-
-    return _interval([*first, *second], figure, resamples, seed)
+def summed_rsum(ranks: Ranks) -> SummedFigure:
+    """RSUM as a function of sums over the images that have captions."""
+    pairs = hash_json([ranks.images, ranks.text_to_image.tolist()])
+    return SummedFigure(pairs, _sums_per_image(ranks), _rsum_of)
 
 
 def compare(
@@ -112,18 +89,13 @@ def _interval(
         return None
     for other in models[1:]:
         _check_same_pairs(models[0], other)
-    first = models[0]
-    captions = np.bincount(first.text_to_image, minlength=first.images)[first.queries].astype(np.float64)
-    columns = [np.ones_like(captions), captions]
-    for ranks in models:
-        columns += _hits_per_image(ranks)
 
     def figure_of_sums(sums: Floats) -> Floats:
-        images, texts, *hits = sums.T
-        rsums = [100.0 * (hits[i] / images + hits[i + 1] / texts) for i in range(0, len(hits), 2)]
-        return figure(rsums)
+        return figure([_rsum_of(part) for part in np.split(sums, len(models), axis=1)])
 
-    return resampled_interval(np.stack(columns, axis=1), figure_of_sums, resamples, seed)
+    return resampled_interval(
+        np.hstack([_sums_per_image(ranks) for ranks in models]), figure_of_sums, resamples, seed
+    )
 
 
 def _check_same_pairs(first: Ranks, second: Ranks) -> None:
@@ -133,8 +105,19 @@ def _check_same_pairs(first: Ranks, second: Ranks) -> None:
         )
 
 
-def _hits_per_image(ranks: Ranks) -> tuple[Floats, Floats]:
-    """Hits summed over the cut-offs, per query image: of the image itself (Q,), of its captions together
-    (Q,)."""
-    text = np.bincount(ranks.text_to_image, weights=ranks.text_hits, minlength=ranks.images)[ranks.queries]
-    return ranks.image_hits.astype(np.float64), text.astype(np.float64)
+def _sums_per_image(ranks: Ranks) -> Floats:
+    """Of every image that has captions (Q, 4): one, its captions, and the hits of itself and of its captions
+    together, summed over the cut-offs."""
+    owner = ranks.text_to_image
+    captions, hits = (
+        np.bincount(owner, weights=weights, minlength=ranks.images)[ranks.queries]
+        for weights in (None, ranks.text_hits)
+    )
+    columns = [np.ones(len(ranks.queries)), captions, ranks.image_hits, hits]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _rsum_of(sums: Floats) -> Floats:
+    """RSUM (R,) from sums over resampled images (R, 4)."""
+    images, captions, image_hits, text_hits = sums.T
+    return 100.0 * (image_hits / images + text_hits / captions)

@@ -26,7 +26,8 @@ from compressor.evaluate.caption_programs import (
     tokenise,
 )
 from compressor.evaluate.java import NotAvailableError
-from compressor.evaluate.resampling import mean_of_units, resampled_interval
+from compressor.evaluate.resampling import SummedFigure, mean_of_units, resampled_interval
+from compressor.files import hash_json
 from compressor.report.results import Interval
 
 Floats = npt.NDArray[np.float64]
@@ -85,6 +86,13 @@ class CaptionScores:
 
     ids: tuple[str, ...]
     figures: Mapping[str, Figure]
+
+    def summed(self, name: str) -> SummedFigure | None:
+        """What resampling needs of one figure; None for METEOR and for what is not available."""
+        figure = self.figures[name]
+        if figure.statistics is None or figure.of_sums is None:
+            return None
+        return SummedFigure(hash_json(self.ids), figure.statistics, figure.of_sums)
 
 
 def caption_metrics(

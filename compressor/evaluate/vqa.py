@@ -19,9 +19,9 @@ import numpy.typing as npt
 from compressor.data.files import read_annotations, typed
 from compressor.data.questions import QuestionRow
 from compressor.errors import DataError, MissingResourceError
-from compressor.evaluate.resampling import mean_of_units, resampled_interval
+from compressor.evaluate.resampling import SummedFigure, mean_of_units, resampled_interval
 from compressor.evaluate.vqa_answers import normal_answer, raw_answer
-from compressor.files import write_json
+from compressor.files import hash_json, write_json
 from compressor.report.results import Interval
 
 Floats = npt.NDArray[np.float64]
@@ -56,6 +56,12 @@ class VQAScores:
     @property
     def by_question_type(self) -> dict[str, Accuracy]:
         return self._grouped([row.question_type for row in self.rows])
+
+    @property
+    def summed(self) -> SummedFigure:
+        """What resampling needs of the overall accuracy."""
+        asked = hash_json([(row.image_id, row.id) for row in self.rows])
+        return SummedFigure(asked, _by_image(self, self.accuracies), mean_of_units)
 
     def interval(self, resamples: int = 1000, seed: int = 0) -> Interval | None:
         """95 % bootstrap interval of the overall accuracy; an image is drawn with all its questions."""

@@ -157,7 +157,10 @@ class LossSet(nn.Module):
 def alignment_factor(
     config: AMADLoss, matched: Tensor | None, alignment: Tensor, others: Mapping[str, Tensor]
 ) -> float | Tensor:
-    """The factor of `amad`. `matched` is a buffer that keeps one that matches the scale; NaN until then."""
+    """The factor of `amad`. `matched` is a buffer that keeps one that matches the scale; NaN until then.
+
+    It is found in the first step in which both sides are finite and above 0; the factor is 1 until then.
+    """
     if isinstance(config.alpha, float):
         return config.alpha
     if config.alpha == "published":
@@ -165,7 +168,10 @@ def alignment_factor(
     assert matched is not None
     if torch.isnan(matched):
         mean = torch.stack([loss.detach() for loss in others.values()]).mean()
-        matched.copy_(mean / alignment.detach().clamp(min=torch.finfo(torch.float32).tiny))
+        factor = mean / alignment.detach()
+        if not (torch.isfinite(factor) and factor > 0):  # maps may be equal, or texts absent, by chance
+            return 1.0
+        matched.copy_(factor)
     return matched
 
 

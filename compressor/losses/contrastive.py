@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from compressor.losses.batch import EmbeddingBatch, Modality
+from compressor.losses.pairs import check_temperature
 from compressor.losses.queue import TeacherQueue
 from compressor.losses.rows import full_precision, mean_over_rows, paired, unit_rows, without_autocast
 from compressor.recipe.losses import ContrastiveLoss
@@ -45,8 +46,7 @@ def contrastive_loss(
     Raises:
         ValueError: for shapes that do not fit or a temperature that is not positive.
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+    check_temperature(temperature)
     with without_autocast(student):
         if negatives is None:
             student, teacher = paired(student, teacher)

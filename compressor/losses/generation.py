@@ -28,6 +28,11 @@ class GenerationLosses(nn.Module):
         self.matched_alpha: Tensor | None
         self.register_buffer("matched_alpha", torch.tensor(torch.nan) if matching else None)
 
+    @property
+    def settled(self) -> bool:
+        """True where every factor is known: the one that matches the scale is, once a batch was seen."""
+        return self.matched_alpha is None or not bool(torch.isnan(self.matched_alpha))
+
     def forward(self, terms: Tensor) -> dict[str, Tensor]:
         """Every loss under its kind, a scalar times its `weight`.
 

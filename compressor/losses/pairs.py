@@ -7,6 +7,9 @@ from torch import Tensor
 
 from compressor.losses.rows import full_precision, paired
 
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 1e-6, 1e6
+"""Beyond these a softmax of float32 numbers overflows, or forgets what it was given."""
+
 
 def both_sides(
     student_image: Tensor,
@@ -50,7 +53,10 @@ def hidden_entries(mask: Tensor | None, rows: Tensor) -> Tensor | None:
 
 
 def check_temperature(*temperatures: float) -> None:
-    """Raise ValueError for a temperature that is not positive."""
+    """Raise ValueError for a temperature that is not positive, or beyond what float32 logits survive."""
     for temperature in temperatures:
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
+        if not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
+            bounds = f"{LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g}"
+            raise ValueError(f"temperature must be from {bounds}, got {temperature}")

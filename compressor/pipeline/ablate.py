@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 from compressor.errors import DataError, DivergedError, MissingResourceError, ModelError, RecipeError
 from compressor.pipeline import team
-from compressor.pipeline.ablation import BASE, Comparison, Training
-from compressor.pipeline.ablation_table import AblationTable
+from compressor.pipeline.ablation.comparison import BASE, Comparison, Training
+from compressor.pipeline.ablation.measured import measure_teacher, measure_training
+from compressor.pipeline.ablation.table import AblationTable
 from compressor.pipeline.context import Context
-from compressor.pipeline.last_weights import forget_last, measure
 from compressor.pipeline.progress import QuietReporter, Reporter
 from compressor.pipeline.run import (
     Options,
@@ -22,7 +22,6 @@ from compressor.pipeline.run import (
     interrupts_remembered,
     logged,
     run_stages,
-    walk,
 )
 from compressor.report.ablation.results import Ablation, Failure
 from compressor.report.ablation.write import write_ablation
@@ -69,9 +68,11 @@ def _work(table: AblationTable, reporter: Reporter, until: int | None) -> Ablati
             reporter.note(f"not trained: {variant.name}: {variant.refusal}")
     done = len(trainings) - len(table.waiting)
     reporter.note(f"{len(trainings)} trainings, {done} done; {_left(table)}")
-    for context in table.tunings():
-        with _at_work(context) as interrupted:
-            run_stages(context, Options(until="teacher"), interrupted)
+    missing = table.measure.missing() if table.waiting else []
+    if missing:
+        raise MissingResourceError("\n".join(missing))
+    for context in table.teachers():
+        _prepare(table, context)
     for number, training in enumerate(trainings[:until], start=1):
         if training in table.waiting:
             reporter.stage(number, len(trainings), training.label, _left(table))
@@ -79,8 +80,21 @@ def _work(table: AblationTable, reporter: Reporter, until: int | None) -> Ablati
             _write(table)
         else:
             team.send_home()
-            reporter.skipped(number, len(trainings), training.label, f"done before, {_rsum(table, training)}")
+            reporter.skipped(
+                number, len(trainings), training.label, f"done before, {_value(table, training)}"
+            )
     return _write(table)
+
+
+def _prepare(table: AblationTable, context: Context) -> None:
+    """Fine-tune a teacher, measure it, or both; only what is missing."""
+    with _at_work(context) as interrupted:
+        run_stages(context, Options(until="teacher"), interrupted)
+        if table.is_measured(context) and not table.look_at_teacher(context):
+            measure_teacher(context, table.split)
+            table.look_at_teacher(context)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
 
 
 def _try(table: AblationTable, training: Training, reporter: Reporter) -> None:
@@ -96,29 +110,20 @@ def _try(table: AblationTable, training: Training, reporter: Reporter) -> None:
         table.failures[training.variant.name].append(failure)
         reporter.note(f"{training.label} failed: {error}")
     else:
-        summary = f"{_rsum(table, training)}; {_left(table)}"
+        summary = f"{_value(table, training)}; {_left(table)}"
         reporter.finished(training.label, time.monotonic() - started, summary)
 
 
 def _train(table: AblationTable, training: Training) -> None:
     context = table.context(training)
     with _at_work(context) as interrupted:
-        if not _trained(context):
-            forget_last(context)
         run_stages(context, Options(until="distill"), interrupted)
-        measure(context, table.split)
+        if table.look(training) != "done":
+            measure_training(context, table.split)
         if interrupted.is_set():
             raise KeyboardInterrupt
     state = table.look(training)
     assert state == "done"
-
-
-def _trained(context: Context) -> bool:
-    """True when a training is finished, measured or not."""
-    for state in walk(context):
-        if not state.done or state.stage.name == "distill":
-            return state.done
-    return False
 
 
 @contextmanager
@@ -141,8 +146,9 @@ def _left(table: AblationTable) -> str:
     return f"{waiting} left, {about}"
 
 
-def _rsum(table: AblationTable, training: Training) -> str:
-    return f"RSUM {table.found[training.variant.name][training.seed].ranks.rsum:.1f}"
+def _value(table: AblationTable, training: Training) -> str:
+    scores = table.found[training.variant.name][training.seed].scores
+    return f"{table.measure.compared.label} {scores.value:.1f}"
 
 
 def _write(table: AblationTable) -> Ablation:
@@ -155,7 +161,7 @@ def _write(table: AblationTable) -> Ablation:
 def _follow_all(table: AblationTable, until: int | None) -> None:
     """One of several processes that does not lead: its share of every training, in the leader's order."""
     table.require_data()
-    for context in table.tunings():
+    for context in table.teachers():
         follow_leader(context)
     for training in table.trainings[:until]:
         follow_leader(table.context(training))

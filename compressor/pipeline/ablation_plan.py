@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from compressor.data import missing_data
-from compressor.pipeline.ablation import Comparison
-from compressor.pipeline.ablation_table import AblationTable
+from compressor.pipeline.ablation.comparison import Comparison
+from compressor.pipeline.ablation.table import AblationTable
 from compressor.pipeline.progress import QuietReporter
 from compressor.report.numbers import duration
 
@@ -41,7 +41,7 @@ def plan_ablation(comparison: Comparison) -> dict[str, Any]:
         "refused": {variant.name: variant.refusal for variant in table.variants if variant.refusal},
         "left": len(table.waiting),
         "seconds_left": table.seconds_left(),
-        "missing": missing,
+        "missing": missing + (table.measure.missing() if table.waiting else []),
     }
 
 

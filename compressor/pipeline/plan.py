@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +14,12 @@ from compressor.pipeline.context import Context
 from compressor.pipeline.engines import engine_note
 from compressor.pipeline.progress import QuietReporter
 from compressor.pipeline.run import chain, open_context, walk
+from compressor.pipeline.speed import SAMPLE, measured_speed, training_device
 from compressor.pipeline.student import blank_student, outline_student
 from compressor.recipe import Recipe
 
 if TYPE_CHECKING:
     from compressor.students.outline import Outline
-
-SAMPLE = 16
-"""Pairs in the step that is timed."""
 
 
 def make_plan(recipe: Recipe, runs: Path, *, rehearse: bool = False) -> dict[str, Any]:
@@ -126,23 +123,20 @@ def _hours(
 
 
 def _measured_speed(context: Context, outline: Outline) -> float:
-    """Floating-point operations a second of the student's forward and backward pass, the best of a few."""
+    """Of the student's training, in floating-point operations a second."""
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.device(device):
+    with torch.device(training_device()):
         blank = blank_student(context.recipe.student, context.recipe.teacher)
         assert blank is not None  # there is an outline of it
         pixels = torch.randn(SAMPLE, 3, blank.image_size, blank.image_size)
         tokens = torch.randint(1, 200, (SAMPLE, blank.context_length))
-    seconds = []
-    for _ in range(4):
-        started = time.perf_counter()
-        total = blank.encoder.encode_image(pixels).sum() + blank.encoder.encode_text(tokens).sum()
-        total.backward()
-        total.item()
-        seconds.append(time.perf_counter() - started)
-    return 3 * outline.pair_flops * SAMPLE / min(seconds)
+    encoder = blank.encoder
+
+    def forward() -> torch.Tensor:
+        return encoder.encode_image(pixels).sum() + encoder.encode_text(tokens).sum()
+
+    return measured_speed(forward, outline.pair_flops * SAMPLE)
 
 
 def print_plan(plan: dict[str, Any], console: Console | None = None) -> None:
@@ -172,11 +166,11 @@ def print_plan(plan: dict[str, Any], console: Console | None = None) -> None:
 
 
 def _described(figures: dict[str, Any]) -> str:
-    total = figures["parameters"]["total"] / 1e6
-    if figures["embed_dim"] is None:
-        return f"{total:.2f} M parameters"
-    cost = f"{figures['gflops_image']:.3g} GFLOPs an image, {figures['gflops_text']:.3g} a text"
-    return f"{total:.2f} M parameters, {figures['embed_dim']} dimensions, {cost}"
+    parts = [f"{figures['parameters']['total'] / 1e6:.2f} M parameters"]
+    if figures["embed_dim"] is not None:
+        parts.append(f"{figures['embed_dim']} dimensions")
+    parts.append(f"{figures['gflops_image']:.3g} GFLOPs an image, {figures['gflops_text']:.3g} a text")
+    return ", ".join(parts)
 
 
 def _duration(hours: float) -> str:

@@ -32,7 +32,8 @@ class BlipTransformer(Section):
 
 
 class BlipImageTower(BlipTransformer):
-    """The ViT. Weights: a BLIP's, or a timm ViT's (its classifier is dropped)."""
+    """The ViT. Weights: a BLIP's, a timm ViT's (its classifier is dropped), or those of a checkpoint of this
+    project whose image tower is one."""
 
     patch: int = Field(16, ge=1)
     size: int = Field(224, ge=16, le=1024, description="Pixels per side.")

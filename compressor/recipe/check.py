@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 
 from compressor.errors import RecipeError
 from compressor.recipe.blip import BlipStudent
+from compressor.recipe.check_attention import attention_findings
 from compressor.recipe.check_engines import engine_findings, no_such_engine
 from compressor.recipe.check_generation import generation_findings, no_figure_of_writing, no_written_figure
 from compressor.recipe.check_teachers import no_such_figure, teacher_findings
@@ -24,11 +26,12 @@ from compressor.recipe.data import (
     TableData,
     WebDatasetData,
 )
-from compressor.recipe.load import LoadedRecipe
-from compressor.recipe.losses import AMADLoss, ContrastiveLoss
+from compressor.recipe.load import LoadedRecipe, load_recipe
+from compressor.recipe.losses import ContrastiveLoss, MaskedFeatureLoss
 from compressor.recipe.models import (
     InheritedStudent,
     PretrainedTextTower,
+    StudentSection,
     TimmImageTower,
     TransformersImageTower,
     TransformerTextTower,
@@ -49,6 +52,16 @@ from compressor.report.goals import check_goals
 Finding = tuple[KeyPath, str]
 
 
+def load_checked(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file or of a shipped name, as `load_recipe` reads it, once `check` has passed it.
+
+    Raises `RecipeError`: one problem a line, with `file:line`.
+    """
+    loaded = load_recipe(path, overrides)
+    check(loaded)
+    return loaded.recipe
+
+
 def check(loaded: LoadedRecipe) -> None:
     """Refuse a recipe that cannot work. Raises `RecipeError`: one problem a line, with `file:line`."""
     recipe = loaded.recipe
@@ -56,6 +69,7 @@ def check(loaded: LoadedRecipe) -> None:
         *(_teaching, _losses, _augmented, _lengths, _splits, _inherited, _image, _text, _outcome, _goals),
         engine_findings,
         teacher_findings,
+        attention_findings,
         generation_findings,
     )
     problems = [loaded.problem(path, text) for path, text in chain(*(rule(recipe) for rule in rules))]
@@ -89,27 +103,39 @@ def _teaching(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _losses(recipe: Recipe) -> Iterator[Finding]:
+    balancer = recipe.distill.balancer
+    yield from _temperature(getattr(balancer, "temperature", None), ("distill", "balancer", "temperature"))
     for index, loss in enumerate(recipe.distill.losses):
-        if isinstance(loss, AMADLoss):
-            yield from _alignment(recipe, loss, ("distill", "losses", index))
+        path: KeyPath = ("distill", "losses", index)
+        for key in ("temperature", "teacher_temperature", "alignment_temperature"):
+            yield from _temperature(getattr(loss, key, None), (*path, key))
+        if isinstance(loss, MaskedFeatureLoss):
+            yield from _masked(recipe, loss, path)
         if isinstance(loss, ContrastiveLoss) and loss.queue == 0 and not loss.batch_negatives:
             yield (
-                ("distill", "losses", index, "queue"),
+                (*path, "queue"),
                 "is 0 and batch_negatives is false, which leaves no negatives; allowed: one of the two",
             )
 
 
-def _alignment(recipe: Recipe, loss: AMADLoss, path: KeyPath) -> Iterator[Finding]:
-    """What the comparison of attention maps asks of the rest of the recipe."""
-    distill = recipe.distill
-    if distill.signals != "live" and recipe.head is None:
-        yield (
-            ("distill", "signals"),
-            "is stored, but attention maps are too large to be kept and are made every step; allowed with "
-            "amad: live",
-        )
-    if loss.alpha == "match_initial_scale" and len(distill.losses) == 1:
-        yield (*path, "alpha"), "is match_initial_scale, and there is no other loss to match; give a number"
+def _temperature(value: float | None, path: KeyPath) -> Iterator[Finding]:
+    """Beyond these bounds a softmax of float32 numbers overflows or forgets what it was given."""
+    if value is not None and not 1e-6 <= value <= 1e6:
+        yield path, f"is {value:g}; allowed: a number, at least 1e-06, at most 1e+06"
+
+
+def _masked(recipe: Recipe, loss: MaskedFeatureLoss, path: KeyPath) -> Iterator[Finding]:
+    """A picture with nothing masked teaches nothing new, one that is masked whole cannot be known."""
+    if isinstance(recipe.student, StudentSection):
+        size = recipe.student.image.input.size
+        squares = (-(-size // loss.patch)) ** 2
+        masked = round(loss.fraction * squares)
+        if masked in (0, squares):
+            yield (
+                path,
+                f"masks {masked} of the {squares} squares of {loss.patch} pixels in a picture of {size}; "
+                "allowed: a patch and a fraction that mask some and leave some",
+            )
 
 
 def _augmented(recipe: Recipe) -> Iterator[Finding]:

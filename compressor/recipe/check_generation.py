@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from compressor.recipe.blip import BlipImageTower, BlipStudent, BlipTeacher, BlipTextTower, Head
 from compressor.recipe.data import ScenesQuestionsData, VqaData
-from compressor.recipe.losses import AMADLoss, GradNormBalance
+from compressor.recipe.losses import GradNormBalance
 from compressor.recipe.overrides import KeyPath
 from compressor.recipe.recipe import Recipe
 
@@ -34,7 +34,8 @@ def generation_findings(recipe: Recipe) -> Iterator[Finding]:
         yield ("student", "kind"), f"is {student.kind}, but the teacher writes text; allowed: blip"
     if isinstance(teacher, BlipTeacher) and isinstance(student, BlipStudent):
         yield from _sizes(teacher, student)
-        yield from _training(recipe, teacher)
+        yield from _training(recipe)
+        yield from _inherited(teacher, student)
         yield from _writing(recipe, teacher, student)
     if not writes:
         yield from _without_writing(recipe)
@@ -73,7 +74,44 @@ def _sizes(teacher: BlipTeacher, student: BlipStudent) -> Iterator[Finding]:
             )
 
 
-def _training(recipe: Recipe, teacher: BlipTeacher) -> Iterator[Finding]:
+def _inherited(teacher: BlipTeacher, student: BlipStudent) -> Iterator[Finding]:
+    """What a student that is cut out of a teacher of known sizes asks for beyond these."""
+    if student.start != "inherit" or teacher.image is None or teacher.text is None:
+        return
+    for side, own, whole in (("image", student.image, teacher.image), ("text", student.text, teacher.text)):
+        sizes = (
+            ("layers", "layers", own.layers, whole.layers),
+            ("width", "width", own.width, whole.width),
+            ("heads", "heads", own.heads, whole.heads),
+            ("heads", "width / heads", own.width // own.heads, whole.width // whole.heads),
+            (
+                "mlp_ratio",
+                "width x mlp_ratio",
+                round(own.width * own.mlp_ratio),
+                round(whole.width * whole.mlp_ratio),
+            ),
+        )
+        for key, what, asked, owned in sizes:
+            if asked > owned:
+                yield (
+                    ("student", side, key),
+                    f"makes {what} {asked}, but start: inherit takes a part of the teacher, which has "
+                    f"{owned}",
+                )
+    if student.image.patch != teacher.image.patch:
+        yield (
+            ("student", "image", "patch"),
+            f"is {student.image.patch}; allowed with start: inherit: the teacher's ({teacher.image.patch})",
+        )
+    if student.text.context_length > teacher.text.context_length:
+        yield (
+            ("student", "text", "context_length"),
+            f"is {student.text.context_length}; allowed with start: inherit: at most the teacher's "
+            f"({teacher.text.context_length})",
+        )
+
+
+def _training(recipe: Recipe) -> Iterator[Finding]:
     distill = recipe.distill
     if distill.signals != "live":
         yield (
@@ -87,20 +125,6 @@ def _training(recipe: Recipe, teacher: BlipTeacher) -> Iterator[Finding]:
             "is gradnorm, which compares gradients at embeddings, and a student that writes has none; "
             "allowed: static, dsmd, dsmd_rates, uncertainty, dwa",
         )
-    for index, loss in enumerate(distill.losses):
-        if isinstance(loss, AMADLoss):
-            yield from _maps(loss, teacher, ("distill", "losses", index))
-
-
-def _maps(loss: AMADLoss, teacher: BlipTeacher, path: KeyPath) -> Iterator[Finding]:
-    if loss.variant == "projected":
-        yield (
-            (*path, "variant"),
-            "is projected, whose learned map has one size, and texts have many; allowed: mse, kl, token, "
-            "student_to_teacher, one_to_one, rkd",
-        )
-    if teacher.head == "caption" and "question" in loss.model_fields_set and loss.question is not None:
-        yield (*path, "question"), "names layers of a question encoder, which head: caption does not have"
 
 
 def _writing(recipe: Recipe, teacher: BlipTeacher, student: BlipStudent) -> Iterator[Finding]:
@@ -128,19 +152,16 @@ def _without_writing(recipe: Recipe) -> Iterator[Finding]:
             ("evaluate", "generation"),
             "says how text is written, but this student embeds; it belongs to a teacher of kind blip",
         )
-    for index, loss in enumerate(recipe.distill.losses):
-        if isinstance(loss, AMADLoss):
-            for key in ("cross", "question"):
-                if key in loss.model_fields_set and getattr(loss, key) is not None:
-                    yield (
-                        ("distill", "losses", index, key),
-                        "names layers of a BLIP that writes; allowed with two towers: image, text",
-                    )
-            if loss.image is None and loss.text is None:
-                yield (
-                    ("distill", "losses", index),
-                    "image and text are both null, which leaves no attention map to compare",
-                )
+    sections = (
+        (("distill",), recipe.distill),
+        (("teacher", "fine_tune"), getattr(recipe.teacher, "fine_tune", None)),
+    )
+    for path, section in sections:
+        if section is not None and section.texts_per_image > 1:
+            yield (
+                (*path, "texts_per_image"),
+                f"is {section.texts_per_image}, but a model that embeds sees pairs; allowed: 1",
+            )
 
 
 def no_written_figure(head: Head, parts: list[str]) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic.fields import FieldInfo
 
 from compressor.recipe.base import Section
@@ -96,13 +96,24 @@ def describe(annotation: Any, field: FieldInfo | None = None) -> str:
     """What a value may be, in words: 'a whole number, at least 1, or null'."""
     members = [part for part in alternatives(annotation) if part is not NoneType]
     words = list(_member_words(members))
-    for bound in field.metadata if field is not None else ():
+    for bound in _metadata(annotation, field):
         for kind, meaning in _BOUNDS.items():
             if isinstance(bound, kind):
                 words[-1] += f", {meaning} {_number(getattr(bound, kind.__name__.lower()))}"
+        if isinstance(bound, MinLen):
+            words[-1] += f", at least {bound.min_length} of them"
     if any(part is NoneType for part in alternatives(annotation)):
         words.append("null")
     return (", or " if any("," in word for word in words) else " or ").join(words)
+
+
+def _metadata(annotation: Any, field: FieldInfo | None) -> Iterator[Any]:
+    """Bounds of a field, or of an annotated type that stands in a list or mapping."""
+    if field is not None:
+        yield from field.metadata
+    elif get_origin(annotation) is Annotated:
+        for part in get_args(annotation)[1:]:
+            yield from part.metadata if isinstance(part, FieldInfo) else (part,)
 
 
 def _member_words(members: list[Any]) -> Iterator[str]:

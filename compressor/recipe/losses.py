@@ -31,7 +31,7 @@ class ContrastiveLoss(LossBase):
     image_only_ok: ClassVar[bool] = True
     temperature: float = Field(0.05, gt=0)
     queue: int = Field(
-        8192, ge=0, description="FIFO of teacher embeddings used as negatives; 0 = batch only."
+        8192, ge=0, le=2**22, description="FIFO of teacher embeddings used as negatives; 0 = batch only."
     )
     batch_negatives: bool = True
     pairs: Literal["intra", "cross", "both"] = "both"

@@ -14,6 +14,8 @@ from compressor.recipe.overrides import KeyPath, dotted
 from compressor.recipe.source import Origin
 
 MOST = 10
+_TYPES = ("literal[", "dict[", "tuple[", "list[", "constrained-")
+"""How pydantic names a type in a location."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,12 @@ def explain(error: ValidationError, data: Any, origins: Mapping[KeyPath, Origin]
         if found["type"] in ("union_tag_invalid", "union_tag_not_found"):
             origin = origin_of((*path, "kind"), origins)
         problems.append(Problem(origin, path, text))
-    return problems
+    return [one for one in problems if not any(_inside(other.path, one.path) for other in problems)]
+
+
+def _inside(path: KeyPath, section: KeyPath) -> bool:
+    """True for a path below another: of a value with alternatives, what is wrong deepest says most."""
+    return len(path) > len(section) and path[: len(section)] == section
 
 
 def mistaken_truths(data: Any, origins: Mapping[KeyPath, Origin]) -> list[Problem]:
@@ -81,11 +88,13 @@ def mistaken_truths(data: Any, origins: Mapping[KeyPath, Origin]) -> list[Proble
 
 
 def _without_tags(location: Sequence[str | int], data: Any) -> KeyPath:
-    """A location in the data: pydantic puts the kind of each tagged union between its keys."""
+    """A location in the data: pydantic puts the kind of each tagged union between its keys, and the type of
+    what is one of several types."""
     path: list[str | int] = []
     tag_seen = False
     for part in location:
-        if part == "[key]":
+        known = isinstance(data, Mapping) and part in data
+        if part == "[key]" or (str(part).startswith(_TYPES) and not known):
             continue
         if not tag_seen and isinstance(data, Mapping) and "kind" in data and part == data["kind"]:
             tag_seen = True
@@ -147,8 +156,8 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str({None: "null", True: "true", False: "false"}[value])
     if isinstance(value, Mapping):
-        return "a mapping"
+        return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
-        return "a list" if len(value) != 1 else "a list of one item"
+        return {0: "an empty list", 1: "a list of one item"}.get(len(value), "a list")
     text = repr(str(value)) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -53,6 +53,13 @@ class TrainingBase(Section):
         ge=1,
         description="Pairs per forward pass; smaller than batch_size saves memory and keeps all negatives.",
     )
+    texts_per_image: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Captions or questions of a picture in one step, for a model that writes: the picture is "
+        "encoded once for all of them. batch_size and epochs still count pictures.",
+    )
     optimizer: Optimizer = Optimizer()
     warmup: float = Field(
         0.05, ge=0, lt=1, description="Fraction of the steps with a rising rate; cosine to zero after."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -47,7 +48,7 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 def log_ticks(low: float, high: float) -> list[float]:
     """1, 2, 5 of every decade within [low, high]; powers of ten alone over more than four decades."""
-    decades = math.log10(high / low)
+    decades = math.log10(high) - math.log10(low)
     factors = (1,) if decades > 3 else (1, 2, 5)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [factor * 10.0**power for power in powers for factor in factors]
@@ -59,8 +60,8 @@ def padded(values: Sequence[float], log: bool = False, share: float = 0.06) -> t
     """The range of the values with room at both ends; never empty."""
     low, high = min(values), max(values)
     if log:
-        room = max((high / low) ** share, 1.12)
-        return low / room, high * room
+        room = max(10.0 ** (share * (math.log10(high) - math.log10(low))), 1.12)
+        return max(low / room, sys.float_info.min), min(high * room, sys.float_info.max)
     room = (high - low) * share or abs(high) * 0.05 or 1.0
     return low - room, high + room
 

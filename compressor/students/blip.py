@@ -78,8 +78,8 @@ class BlipGenerator(nn.Module):
     def forward(
         self, pixel_values: Tensor, target_ids: Tensor, question_ids: Tensor | None = None
     ) -> GeneratorOutput:
-        """(B, 3, size, size) float32, (B, L) and, for VQA, (B, M) int64 -> logits on the target's tokens."""
-        states, question_mask = self.context(pixel_values, question_ids)
+        """(B, 3, size, size) float32, (N, L) and, for VQA, (N, M) int64 -> logits on the target's tokens."""
+        states, question_mask = self.context(pixel_values, question_ids, len(target_ids))
         inputs, labels, target_mask = force_targets(target_ids, self.vocabulary)
         logits = self.text_decoder(
             input_ids=inputs,
@@ -105,7 +105,7 @@ class BlipGenerator(nn.Module):
         Dropout is as the mode of the module says: call `eval()` first.
         """
         self._check_length(max_length)
-        states, question_mask = self.context(pixel_values, question_ids)
+        states, question_mask = self.context(pixel_values, question_ids, len(pixel_values))
         if question_mask is None:
             question_mask = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
         given = torch.tensor([self.vocabulary.start_id, *self.vocabulary.prompt_ids], device=states.device)
@@ -128,10 +128,15 @@ class BlipGenerator(nn.Module):
         assert isinstance(ids, Tensor)
         return clean_generated(ids, self.vocabulary, len(given))
 
-    def context(self, pixel_values: Tensor, question_ids: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What the decoder attends to: the picture's tokens, or the question's after reading the picture."""
+    def context(
+        self, pixel_values: Tensor, question_ids: Tensor | None, texts: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the decoder attends to in each of the texts: the picture's tokens, or the question's after
+        reading the picture."""
         check_pixels_size(pixel_values, self.image_size)
         image: Tensor = self.vision_model(pixel_values=pixel_values).last_hidden_state
+        if texts != len(image):
+            image = image.repeat_interleave(texts // len(image), dim=0)
         if (question_ids is None) != (self.text_encoder is None):
             raise ValueError("question_ids are needed by the head 'vqa', and by no other")
         if self.text_encoder is None or question_ids is None:

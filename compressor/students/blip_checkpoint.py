@@ -20,6 +20,7 @@ from compressor.recipe.blip import Head
 from compressor.students.blip import HEADS, BlipGenerator, build_blip, stored_weights, with_tied
 from compressor.students.blip_build import pack
 from compressor.students.checkpoint import (
+    CHECKPOINT_FILES,
     CONFIG_FILE,
     SCHEMA_VERSION,
     WEIGHTS_FILE,
@@ -66,6 +67,16 @@ def save_blip_checkpoint(
         write_json(temporary / "preprocessor_config.json", _image_processor(model.preprocessor))
         write_json(temporary / "tokenizer_config.json", _tokenizer(model.preprocessor))
         save_weights(tensors, temporary / WEIGHTS_FILE, {"format": "pt"})
+
+
+def holds_blip_checkpoint(folder: Path) -> bool:
+    """True for a folder that `save_blip_checkpoint` wrote: transformers' own has no description of ours."""
+    if not all((folder / name).is_file() for name in CHECKPOINT_FILES):
+        return False
+    try:
+        return read_description(folder)["family"] == "blip"
+    except ModelError:
+        return False
 
 
 def load_blip_checkpoint(folder: Path | str) -> GenerativeModel:

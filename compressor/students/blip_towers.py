@@ -1,4 +1,5 @@
-"""Weights of towers trained elsewhere, under BLIP's names: timm's ViT, BERT, or another BLIP's halves."""
+"""Weights of towers trained elsewhere, under BLIP's names: timm's ViT, alone or in a checkpoint of this
+project, BERT, or another BLIP's halves."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ from compressor.students.blip import BlipGenerator
 from compressor.students.blip_inherit import POSITIONS, fit_grid
 from compressor.students.weights import load_weights, read_weights
 
+OWN_TOWER = "image_tower.model."
+"""What the timm tower of this project's checkpoints stands under."""
 SETTINGS = ("hidden_act", "layer_norm_eps")
 """Keys of both halves of a configuration that weights are trained with and that no tensor shows."""
 
@@ -45,6 +48,16 @@ _TIED = {
     "cls.predictions.decoder.weight": _WORDS,
     "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
+_ACTIVATIONS = {
+    "GELU(approximate='none')": "gelu",
+    "GELU(approximate='tanh')": "gelu_pytorch_tanh",
+    "GELU()": "gelu",
+    "GELUTanh()": "gelu_pytorch_tanh",
+    "QuickGELU()": "quick_gelu",
+    "ReLU()": "relu",
+    "SiLU()": "silu",
+}
+"""How torch and timm print their layers -> transformers' names."""
 
 
 def load_towers(
@@ -95,7 +108,7 @@ def tower_settings(tower: BlipImageTower | BlipTextTower) -> dict[str, Any]:
 
 def _vision(path: Path, tower: nn.Module) -> dict[str, Tensor]:
     """Weights of a BLIP's ViT or a timm ViT, with positions brought to the tower's grid."""
-    tensors = _under(read_weights(path), "vision_model.")
+    tensors = _under(_under(read_weights(path), "vision_model."), OWN_TOWER)
     if "cls_token" in tensors:
         tensors = _renamed({k: v for k, v in tensors.items() if not k.startswith("head.")}, _TIMM)
     wanted, positions = tower.state_dict()[POSITIONS], tensors.get(POSITIONS)
@@ -190,5 +203,34 @@ def _beside(tower: BlipTransformer, part: str) -> dict[str, Any]:
         content = read_json(config) if config.is_file() else {}
     except DataError as error:
         raise ModelError(str(error)) from error
-    keys = content.get(part, content) if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    if content.get("family") == "student":
+        return _timm_settings(config.parent)
+    keys = content.get(part, content)
     return keys if isinstance(keys, dict) else {}
+
+
+def _timm_settings(folder: Path) -> dict[str, Any]:
+    """What the image tower of this project's checkpoint was built with, in transformers' terms.
+
+    Raises `ModelError` for a checkpoint whose image tower is no ViT of timm's.
+    """
+    from timm.models.vision_transformer import VisionTransformer
+
+    from compressor.students.checkpoint import load_checkpoint
+    from compressor.students.timm_tower import TimmTower
+
+    tower = getattr(load_checkpoint(folder).encoder, "image_tower", None)
+    model = tower.model if isinstance(tower, TimmTower) else None
+    if not isinstance(model, VisionTransformer):
+        raise ModelError(f"{folder}: its image tower is no ViT of timm's, so that BLIP cannot start from it")
+    block: Any = model.blocks[0]
+    activation = _ACTIVATIONS.get(repr(block.mlp.act))
+    if activation is None:
+        raise ModelError(f"{folder}: BLIP knows no activation like {block.mlp.act!r}")
+    return {
+        "num_attention_heads": block.attn.num_heads,
+        "layer_norm_eps": block.norm1.eps,
+        "hidden_act": activation,
+    }

@@ -64,7 +64,8 @@ class Generator(Protocol):
     """A torch module that captions images (`head` caption) or answers questions about them (`head` vqa).
 
     Ids go in as the tokeniser writes them: opening token, words, closing token, padding on the right. A
-    target row of padding alone (an image without a caption) has no labels.
+    target row of padding alone (an image without a caption) has no labels. N is B, or B times the texts of
+    each image, those of the first image first: it is then encoded once for all of them.
     """
 
     head: Head
@@ -73,7 +74,7 @@ class Generator(Protocol):
     def __call__(
         self, pixel_values: Tensor, target_ids: Tensor, question_ids: Tensor | None = None
     ) -> GeneratorOutput:
-        """(B, 3, H, W) float32, (B, L) and, for VQA, (B, M) int64 -> logits on the target's own tokens."""
+        """(B, 3, H, W) float32, (N, L) and, for VQA, (N, M) int64 -> logits on the target's own tokens."""
         ...
 
     def generate(

@@ -45,10 +45,17 @@ def cache_folder() -> Path:
 
 
 def cached_file(repository: str, name: str) -> Path | None:
-    """A file of a repository in the local cache, or None. Touches no network."""
-    from huggingface_hub import try_to_load_from_cache
+    """A file of a repository in the local cache, or None. Touches no network.
 
-    found = try_to_load_from_cache(repository, name)
+    Raises `MissingResourceError` for what cannot be the name of a repository.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(repository, name)
+    except HFValidationError as error:
+        raise MissingResourceError(f"'{repository}' is no name of a model on the hub: {error}") from error
     return Path(found) if isinstance(found, str) and Path(found).is_file() else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from torch import nn
 from transformers import BlipConfig
@@ -14,6 +15,7 @@ from compressor.recipe.blip import BlipStudent, BlipTeacher
 from compressor.recipe.models import TrainedTokenizer
 from compressor.students.blip import HEADS, BlipGenerator, halves, square_side
 from compressor.students.blip_build import pack, start_blip
+from compressor.students.blip_checkpoint import holds_blip_checkpoint, load_blip_checkpoint
 from compressor.students.build import build_tokenizer
 from compressor.students.generator import GenerativeModel, Vocabulary, make_vocabulary
 from compressor.teachers.blip_folder import (
@@ -40,6 +42,8 @@ def load_blip(section: BlipTeacher, *, texts: Sequence[str] = (), rehearse: bool
     """
     if section.sizes is not None:
         return freeze_generator(_of_own_sizes(section, section.sizes, texts))
+    if section.path is not None and holds_blip_checkpoint(section.path):
+        return freeze_generator(_of_this_project(section, section.path))
     wanted = HEADS[section.head]
     try:
         folder, label = find_folder(section, rehearse=rehearse)
@@ -87,6 +91,21 @@ def _vocabulary(
         prompt=section.prompt,
         question_start_id=start_id + 1 if section.question_start == "enc" else None,
     )
+
+
+def _of_this_project(section: BlipTeacher, folder: Path) -> GenerativeModel:
+    """A checkpoint, with its own preprocessing and prompt, which transformers' files only nearly tell."""
+    model = load_blip_checkpoint(folder)
+    own = {
+        "head": model.generator.head,
+        "prompt": model.generator.vocabulary.prompt,
+        "context_length": model.preprocessor.text.context_length,
+    }
+    for key in section.model_fields_set & own.keys():
+        asked = getattr(section, key)
+        if asked != own[key]:
+            raise ModelError(f"{folder} was trained with {key} {own[key]!r}, the recipe says {asked!r}")
+    return model
 
 
 def _of_own_sizes(section: BlipTeacher, sizes: BlipStudent, texts: Sequence[str]) -> GenerativeModel:

@@ -108,6 +108,29 @@ def test_an_exception_detaches(family: str) -> None:
     assert traces(model) == before
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_paused_capture_leaves_the_model_alone_until_it_goes_on(family: str) -> None:
+    model = FAMILIES[family]()
+    before = traces(model)
+    with AttentionCapture(model) as capture:
+        watched = traces(model)
+        model(PIXELS)
+        with capture.paused():
+            assert traces(model) == before
+            model(PIXELS[:1])
+        with pytest.raises(KeyboardInterrupt), capture.paused():
+            raise KeyboardInterrupt
+        assert traces(model) == watched
+        (attention,) = capture.take()
+        assert len(attention.weights) == len(PIXELS)  # of the pass before the pause
+        model(PIXELS[:1])
+        (attention,) = capture.take()
+        assert len(attention.weights) == 1
+        with capture.paused():
+            capture.detach()
+        assert traces(model) == before
+
+
 def test_layers_come_in_the_order_asked_for() -> None:
     model = clip(num_hidden_layers=4)
     with AttentionCapture(model, ["last", 0, 2]) as capture:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tokenizers import decoders
 
@@ -120,3 +121,22 @@ def write_vqa(root: Path, images: int) -> Path:
         annotations = root / f"v2_mscoco_{subset}_annotations.json"
         annotations.write_text(json.dumps({"annotations": answered}))
     return root
+
+
+def test_several_texts_of_a_picture_are_different_ones(tmp_path: Path) -> None:
+    pairs = open_pairs(ASKED, "train")
+    assert isinstance(pairs, QuestionPairs)
+    rows = rows_of(tmp_path, pairs)
+    alone = rows.batch(range(5), 2)
+    rows.texts_per_image = 3
+    batch = rows.batch(range(5), 2)
+    assert torch.equal(batch.pixels, alone.pixels)
+    assert batch.target_ids is not None
+    questions = spelled(rows, batch.input_ids.numpy())
+    answers = spelled(rows, batch.target_ids.numpy())
+    assert torch.equal(batch.input_ids[::3], alone.input_ids)
+    for i in range(5):
+        own = [pairs.questions[name] for name in pairs.rows[i].caption_ids]
+        told = dict(zip(questions[3 * i : 3 * i + 3], answers[3 * i : 3 * i + 3], strict=True))
+        assert sorted(told) == sorted(row.question for row in own)
+        assert all(told[row.question] in row.answers for row in own)

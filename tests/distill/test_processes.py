@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from compressor.distill.curves import read_curves
 from compressor.distill.trainer import train
 from compressor.files import sha256_file
-from tests.distill.two_processes import RUNS, attention_job, jobs, writing_job
+from tests.distill.two_processes import RUNS, WRITING, attention_job, jobs, writing_jobs
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         start_new_session=True,
     )
     try:
-        for job in [*jobs(one).values(), attention_job(one), writing_job(one)]:
+        for job in [*jobs(one).values(), attention_job(one), *writing_jobs(one)]:
             train(job)
         output, _ = process.communicate(timeout=120)
     finally:
@@ -105,12 +105,19 @@ def test_attention_maps_are_compared_over_the_batch_of_both_processes(folders: t
         torch.testing.assert_close(others[name], tensor, rtol=1e-3, atol=atol, msg=name)
 
 
-def test_words_are_counted_over_the_batch_of_both_processes(folders: tuple[Path, Path]) -> None:
-    one, two = (read_curves(folder / "writing" / "metrics.jsonl") for folder in folders)
+@pytest.mark.parametrize("run", WRITING)
+def test_words_are_counted_over_the_batch_of_both_processes(folders: tuple[Path, Path], run: str) -> None:
+    one, two = (read_curves(folder / run / "metrics.jsonl") for folder in folders)
     for alone, together in zip(one, two, strict=True):
         assert set(alone["losses"]) == {"task", "logits", "amad"}
         assert together["losses"] == pytest.approx(alone["losses"], rel=1e-4)
         assert together["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
+    last = f"{run}/checkpoints/step-00000002/optimizer.safetensors"
+    moments, others = (load_file(folder / last) for folder in folders)
+    first = {name: tensor for name, tensor in moments.items() if name.startswith("exp_avg/")}
+    atol = 1e-6 * max(tensor.abs().max().item() for tensor in first.values())  # biases of keys have none
+    for name, tensor in first.items():
+        torch.testing.assert_close(others[name], tensor, rtol=1e-3, atol=atol, msg=name)
 
 
 def test_batchnorm_and_uneven_batches_are_refused_and_freezing_works(folders: tuple[Path, Path]) -> None:

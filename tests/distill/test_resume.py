@@ -34,15 +34,25 @@ def finish(server: ForkServerContext, folder: Path) -> None:
     assert process.exitcode == 0
 
 
+def wait_for_a_step(metrics: Path) -> None:
+    """Return once the process just started has recorded a step: a resume first drops the records
+    after its checkpoint, all of them where none was written, so that the file shrinks before it grows."""
+    fewest = len(read_curves(metrics))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        records = len(read_curves(metrics))
+        if records > fewest:
+            return
+        fewest = records
+        time.sleep(0.002)
+    raise AssertionError("no step was recorded within a minute")
+
+
 def kill_at_random(server: ForkServerContext, folder: Path, chance: random.Random) -> None:
     """Start the run and kill it somewhere: while it prepares, steps, validates or writes a checkpoint."""
     process = server.Process(target=run, args=(folder, 0.01))
     process.start()
-    metrics = folder / "run" / "metrics.jsonl"
-    seen = len(read_curves(metrics))
-    deadline = time.monotonic() + 60
-    while len(read_curves(metrics)) == seen and time.monotonic() < deadline:
-        time.sleep(0.002)
+    wait_for_a_step(folder / "run" / "metrics.jsonl")
     time.sleep(chance.uniform(0.0, 0.12))
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compressor.distill.job import GenerationJob, TrainingJob
+from compressor.distill.job import GenerationJob, Job, TrainingJob
 from compressor.distill.signals import StoredSignals
 from compressor.distill.store import TeacherStore
 from compressor.distill.trainer import train
@@ -25,6 +25,7 @@ from compressor.recipe.losses import (
 )
 from tests.distill.attention_world import amad_job, attention_world
 from tests.distill.world import World, build_world
+from tests.distill.writing_world import LOSSES as WRITING_LOSSES
 from tests.distill.writing_world import build_writing_world
 
 LOSSES = [
@@ -50,6 +51,13 @@ RUNS: dict[str, dict[str, Any]] = {
         "balancer": GradNormBalance(kind="gradnorm", lr=0.2),
     },
     "pieces": {"steps": 2, "clip_norm": None, "losses": LOSSES, "micro_batch_size": 3},
+}
+WRITING: dict[str, dict[str, Any]] = {
+    "one pass": {},
+    "two passes, then one": {
+        "losses": (*WRITING_LOSSES[:2], AMADLoss(kind="amad", alpha="match_initial_scale"))
+    },
+    "two passes": {"balancer": {"kind": "dsmd_rates"}},
 }
 
 
@@ -86,11 +94,17 @@ def attention_job(folder: Path) -> TrainingJob:
     )
 
 
-def writing_job(folder: Path) -> GenerationJob:
-    """Answers, logits and attention maps, in pieces, with as many words in a process as there are."""
-    world = build_writing_world(folder / "writing-world", "vqa")
-    world.folder = folder
-    return world.job("writing", steps=2, micro_batch_size=2, clip_norm=None)
+def writing_jobs(folder: Path) -> list[GenerationJob]:
+    """Answers, logits and attention maps, in pieces, with as many words in a process as there are.
+
+    The balancer, and a factor that is only known after the first batch, decide how often a piece runs.
+    """
+    made = []
+    for name, changes in WRITING.items():
+        world = build_writing_world(folder / "writing-world", "vqa")
+        world.folder = folder
+        made.append(world.job(name, steps=2, micro_batch_size=2, clip_norm=None, **changes))
+    return made
 
 
 def refusals(folder: Path) -> list[str]:
@@ -109,7 +123,8 @@ def refusals(folder: Path) -> list[str]:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    for job in [*jobs(folder).values(), attention_job(folder), writing_job(folder)]:
+    made: list[Job] = [*jobs(folder).values(), attention_job(folder), *writing_jobs(folder)]
+    for job in made:
         train(job)
     sentences = refusals(folder)
     if torch.distributed.get_rank() == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +162,17 @@ def small_clip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     monkeypatch.setattr(registry, "_MODEL_CONFIGS", dict(registry._MODEL_CONFIGS))
     open_clip.add_model_config(path)
     return path.stem
+
+
+@pytest.fixture(scope="module")
+def server() -> ForkServerContext:
+    """Imports the heavy libraries once; every run is a fresh process of its own all the same."""
+    context = multiprocessing.get_context("forkserver")
+    heavy = [
+        "tests.integration.worker",
+        "timm",
+        "compressor.distill.trainer",
+        "compressor.teachers.blip_teacher",
+    ]
+    context.set_forkserver_preload(heavy)
+    return context

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,56 +15,18 @@ import yaml
 from safetensors.numpy import load_file
 
 import compressor
-from compressor.errors import MissingResourceError
 from compressor.files import read_json, sha256_file
 from compressor.pipeline.ablate import ablate
 from compressor.pipeline.ablation import BASE, CONTROL, Comparison
 from compressor.pipeline.ablation_plan import plan_ablation
-from compressor.pipeline.folder import RunFolder
-from compressor.pipeline.progress import QuietReporter
 from compressor.report.ablation.results import Ablation
+from tests.integration.ablations import Told, recipe_in, run_of
 from tests.integration.conftest import Command
 from tests.integration.test_reruns import files_of
-from tests.integration.tiny import write_recipe
 from tests.report.test_report import Page
 
 NAMES = [BASE, CONTROL, "contrastive alone", "feature alone"]
 ARGUMENTS = ("ablate", "recipe.yaml", "--losses", "--seeds", "2")
-
-
-class Told(QuietReporter):
-    """Remembers what was said; `at` is called at a step of a training."""
-
-    def __init__(self, at: Any = None) -> None:
-        self.started: list[str] = []
-        self.skips: list[str] = []
-        self.notes: list[str] = []
-        self.ends: list[str] = []
-        self.at = at
-
-    def stage(self, number: int, total: int, name: str, about: str) -> None:
-        self.started.append(name)
-
-    def skipped(self, number: int, total: int, name: str, reason: str) -> None:
-        self.skips.append(name)
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-    def finished(self, name: str, seconds: float, summary: str) -> None:
-        self.ends.append(summary)
-
-    def work(self, label: str, done: int, total: int, detail: str = "") -> None:
-        if label == "distilling" and self.at is not None:
-            self.at(done)
-
-
-def recipe_in(home: Path, teacher: Path, fine_tune: Any = None, **sections: Any) -> Path:
-    return write_recipe(home, teacher={"path": str(teacher), "fine_tune": fine_tune}, **sections)
-
-
-def run_of(runs: Path, variant: str, seed: int) -> RunFolder:
-    return RunFolder(runs / "tiny-ablation" / variant.replace(" ", "-") / f"seed-{seed}")
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +84,9 @@ def test_figures_are_those_of_the_kept_ranks_and_of_the_last_validation(home: Pa
             assert rsums[name][-1] == pytest.approx(json.loads(curve[-1])["validation"]["rsum"])
     for variant in found.ranked:
         own = rsums[variant.name]
-        assert variant.rsum is not None
-        assert (variant.rsum.mean, variant.rsum.sd) == pytest.approx((mean(own), stdev(own)))
-        assert [each.rsum for each in variant.trainings] == pytest.approx(own)
+        assert variant.value is not None
+        assert (variant.value.mean, variant.value.sd) == pytest.approx((mean(own), stdev(own)))
+        assert [each.value for each in variant.trainings] == pytest.approx(own)
         differences = [one - other for one, other in zip(own, rsums[BASE], strict=True)]
         if variant.name == BASE:
             assert variant.difference is None
@@ -151,6 +112,22 @@ def test_ranks_are_those_of_the_kept_weights(home: Path) -> None:
     kept = load_file(folder.root / "ranks-val.safetensors")
     for name in ("image_ranks", "text_ranks", "text_to_image"):
         assert np.array_equal(kept[name], getattr(ranks, name)), name
+
+
+def test_the_teacher_stands_in_the_table_with_its_own_figures(
+    teacher: Path, home: Path, found: Ablation
+) -> None:
+    from compressor.data import open_pairs
+    from compressor.evaluate.encode import encode_pairs
+    from compressor.export.pytorch import TorchEncoder
+    from compressor.recipe.load import load_recipe
+    from compressor.students.checkpoint import load_checkpoint
+
+    pairs = open_pairs(load_recipe(home / "recipe.yaml").recipe.data, "val")
+    quality = encode_pairs(TorchEncoder(load_checkpoint(teacher)), pairs).ranks().quality()
+    assert found.teacher is not None
+    assert found.teacher.value == pytest.approx(quality.rsum)
+    assert found.teacher.figures["t2i_r1"] == pytest.approx(quality.t2i_r1)
 
 
 def test_the_control_is_that_of_a_run(home: Path, tmp_path: Path) -> None:
@@ -235,7 +212,7 @@ def test_killed_in_the_middle_of_a_training_it_goes_on_there(teacher: Path, tmp_
     assert found is not None
     assert expected is not None
     for one, other in zip(found.variants, expected.variants, strict=True):
-        assert [each.rsum for each in one.trainings] == [each.rsum for each in other.trainings]
+        assert [each.value for each in one.trainings] == [each.value for each in other.trainings]
         ours, theirs = (
             sha256_file(next(run_of(home, one.name, 0).training.glob("*/student/last/model.safetensors")))
             for home in (runs, undisturbed / "runs")
@@ -275,9 +252,9 @@ def test_attention_losses_are_compared_on_live_signals(teacher: Path, tmp_path: 
     assert any(note.startswith("diverging, seed 0 failed: ") for note in told.notes)
     curve = next(run_of(tmp_path / "runs", "kl", 0).training.glob("*/student/metrics.jsonl")).read_text()
     assert "amad" in json.loads(curve.splitlines()[0])["losses"]
-    rsum = figures["kl"].rsum
-    assert rsum is not None
-    assert (rsum.sd, rsum.seeds) == (None, 1)
+    value = figures["kl"].value
+    assert value is not None
+    assert (value.sd, value.seeds) == (None, 1)
 
 
 def test_the_data_stay_the_same_for_all_seeds_and_a_teacher_is_tuned_once(
@@ -322,47 +299,3 @@ def test_a_plan_lists_what_is_done(home: Path, command: Command) -> None:
     code, out, _ = command(home, *ARGUMENTS, *more)
     assert code == 0
     assert "10 of 18 trainings left, about" in out
-
-
-def test_until_ends_after_so_many_trainings_and_json_is_one_document(
-    home: Path, teacher: Path, tmp_path: Path, command: Command
-) -> None:
-    recipe_in(tmp_path, teacher, distill={"epochs": 1})
-    code, out, err = command(tmp_path, *ARGUMENTS, "--until", "1", "--json")
-    assert code == 0
-    found = Ablation.model_validate_json(out)
-    assert (found.left, found.trainings) == (7, 8)
-    events = [json.loads(line) for line in err.splitlines()]
-    assert [event["name"] for event in events if event["event"] == "stage"] == [f"{BASE}, seed 0"]
-    ends = [event["summary"] for event in events if event["event"] == "finished"]
-    assert len(ends) == 1
-    assert "7 left, about" in ends[0]
-    assert command(tmp_path, *ARGUMENTS, "--until", "1", "--quiet") == (0, "", "")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--split", "tset"), "--split tset: the splits are train, val and test"),
-        (("--variants", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
-        (("distill.losses=[]",), "distill.losses"),
-        (("data={kind: folder, path: nowhere}",), "nowhere"),
-    ],
-)
-def test_what_cannot_be_compared_is_one_sentence_and_exit_code_2(
-    home: Path, command: Command, arguments: tuple[str, ...], sentence: str
-) -> None:
-    code, out, err = command(home, *ARGUMENTS, *arguments)
-    assert (code, out) == (2, "")
-    assert sentence in err
-    assert err.count("\n") <= 2
-
-
-def test_missing_data_are_named_by_the_plan(teacher: Path, tmp_path: Path) -> None:
-    recipe = recipe_in(tmp_path, teacher, data={"kind": "folder", "path": "nowhere"})
-    comparison = Comparison(recipe, seeds=1, runs=tmp_path / "runs")
-    plan = plan_ablation(comparison)
-    assert {each["state"] for each in plan["trainings"]} == {"waits for data"}
-    assert "nowhere" in plan["missing"][0]
-    with pytest.raises(MissingResourceError, match="nowhere"):
-        ablate(comparison)

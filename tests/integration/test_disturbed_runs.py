@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -19,21 +18,12 @@ import compressor
 from compressor.errors import DiskFullError
 from compressor.files import sha256_file
 from compressor.pipeline.folder import RunFolder
-from tests.integration import worker
 from tests.integration.conftest import Finished, program
+from tests.integration.kills import UNTIL_DISTILL, kill_after, start, steps
 from tests.integration.tiny import write_recipe
 from tests.pipeline.test_folder import holder
 
 STEPS = 36
-UNTIL_DISTILL = ("run", "recipe.yaml", "--until", "distill")
-
-
-@pytest.fixture(scope="module")
-def server() -> ForkServerContext:
-    """Imports the heavy libraries once; every run is a fresh process of its own all the same."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.integration.worker", "timm", "compressor.distill.trainer"])
-    return context
 
 
 @pytest.fixture
@@ -49,29 +39,6 @@ def write(teacher: Path, tmp_path: Path) -> Callable[[str], RunFolder]:
         return RunFolder(tmp_path / name / "runs" / "tiny")
 
     return write_home
-
-
-def start(server: ForkServerContext, folder: RunFolder) -> ForkServerProcess:
-    process = server.Process(target=worker.compressor, args=(folder.root.parents[1], *UNTIL_DISTILL))
-    process.start()
-    return process
-
-
-def steps(folder: RunFolder, role: str) -> int:
-    return sum(file.read_bytes().count(b"\n") for file in folder.training.glob(f"*/{role}/metrics.jsonl"))
-
-
-def kill_after(server: ForkServerContext, folder: RunFolder, role: str, step: int, pause: float) -> None:
-    """Start a run, and kill it `pause` seconds after it has written `step` in the training of `role`."""
-    process = start(server, folder)
-    deadline = time.monotonic() + 120
-    while steps(folder, role) < step and process.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    time.sleep(pause)
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    assert process.exitcode == -signal.SIGKILL, (folder.root.parents[1] / "err.txt").read_text()
 
 
 def weights(folder: RunFolder) -> list[str]:

@@ -291,21 +291,16 @@ def test_strings_of_a_recipe_can_be_copied_and_dumped(load: Load) -> None:
     assert (located, located.folder) == ("x", Path("/a"))
 
 
-def test_loading_imports_nothing_heavy_and_is_quick(write: Write) -> None:
+def test_loading_imports_nothing_heavy(write: Write) -> None:
     script = (
-        "import sys, time; start = time.perf_counter()\n"
+        "import sys\n"
         "from compressor.recipe.load import load_recipe\n"
         "load_recipe(sys.argv[1])\n"
-        "heavy = {'torch', 'numpy', 'PIL', 'transformers', 'onnxruntime', 'rich'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-        "print(time.perf_counter() - start)\n"
+        "print({'torch', 'numpy', 'PIL', 'transformers', 'onnxruntime', 'rich'} & set(sys.modules))\n"
     )
     path = str(write("recipe.yaml", SMALL))
-    seconds = min(
-        float(subprocess.run([sys.executable, "-c", script, path], check=True, capture_output=True).stdout)
-        for _ in range(3)
-    )
-    assert seconds < 1.5
+    said = subprocess.run([sys.executable, "-c", script, path], check=True, capture_output=True, text=True)
+    assert said.stdout.strip() == "set()"
 
 
 def test_an_absurd_file_is_refused_quickly(write: Write) -> None:

@@ -83,7 +83,7 @@ CHANGES = [
     (
         "    - kind: contrastive\n    - kind: feature\n      weight: 2\n",
         "    []\n",
-        ["17: distill.losses: is a list; "],
+        ["17: distill.losses: is an empty list; "],
     ),
     ("weight: 2", "weight: -2", ["20: distill.losses.1.weight: is -2; allowed: a number, more than 0"]),
     (

@@ -18,6 +18,8 @@ from compressor.report.ablation.results import (
     Ablation,
     Difference,
     Failure,
+    FigureName,
+    ModelFigures,
     Spread,
     TrainingFigures,
     VariantFigures,
@@ -29,6 +31,19 @@ from tests.report.test_report import EVIL, Page
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "ablation.schema.json"
 RECALLS = {f"{way}_r{k}": 10.0 * k for way in ("i2t", "t2i") for k in (1, 5, 10)}
+RETRIEVAL: dict[str, Any] = {
+    "measured": "retrieval",
+    "compared": FigureName(key="rsum", label="RSUM"),
+    "beside": [
+        FigureName(key="i2t_r1", label="image → text", group="R@1"),
+        FigureName(key="t2i_r1", label="text → image", group="R@1"),
+    ],
+}
+CAPTIONS: dict[str, Any] = {
+    "measured": "captions",
+    "compared": FigureName(key="cider", label="CIDEr"),
+    "beside": [FigureName(key="bleu_4", label="BLEU-4"), FigureName(key="meteor", label="METEOR")],
+}
 
 
 def over(values: list[float]) -> Spread:
@@ -40,10 +55,10 @@ def variant(
 ) -> VariantFigures:
     trainings = [
         TrainingFigures(
-            **RECALLS,
             seed=seed,
             folder=f"x/seed-{seed}",
-            rsum=rsum,
+            value=rsum,
+            figures=RECALLS,
             difference=None if interval is None else rsum - 200,
             steps=744,
             seconds=62.0,
@@ -55,9 +70,8 @@ def variant(
         name=name,
         overrides=more.pop("overrides", ["distill.epochs=1"]),
         trainings=trainings,
-        rsum=over(rsums),
-        i2t_r1=over([10.0] * len(rsums)),
-        t2i_r1=over([12.0] * len(rsums)),
+        value=over(rsums),
+        figures={key: over([value] * len(rsums)) for key, value in RECALLS.items()},
         difference=found
         and Difference(
             **found.model_dump(), interval=Interval(low=interval[0], high=interval[1]) if interval else None
@@ -75,13 +89,14 @@ def ablation(*variants: VariantFigures, **more: Any) -> Ablation:
             "baseline": "as it is",
             "split": "val",
             "images": 1000,
-            "captions": 5000,
+            "texts": 5000,
             "seeds": [0, 1, 2],
             "resamples": 1000,
             "variants": [variant("as it is", [199.0, 200.0, 201.0], overrides=[]), *variants],
             "trainings": 12,
             "left": 0,
         }
+        | RETRIEVAL
         | more
     )
 
@@ -110,7 +125,7 @@ def test_variants_are_ranked_by_their_mean_with_spread_and_verdict() -> None:
 def test_one_seed_has_no_spread_and_no_verdict() -> None:
     found = ablation(variant("fast", [260.0], (40.0, 80.0)), seeds=[0])
     assert rows(found)["fast"][2:] == ["260.0", "one seed", "+60.0", "+40.0 to +80.0", "– one seed"]
-    assert tables.headline(found) == "‘fast’ stands first with an RSUM of 260.0, but one seed judges nothing."
+    assert tables.headline(found) == "‘fast’ stands first with RSUM 260.0, but one seed judges nothing."
     assert tables.remarks(found)[0].startswith("One seed, the same data")
 
 
@@ -121,6 +136,34 @@ def test_the_headline_names_the_best_variant_only_where_it_is_clear() -> None:
     assert tables.headline(ablation(WORSE, OPEN)) == "No variant is clearly better than the recipe as it is."
     nothing = ablation(variants=[VariantFigures(name="as it is", overrides=[])], left=12, images=None)
     assert "nothing to compare yet" in tables.headline(nothing)
+
+
+def test_the_teacher_stands_first_and_is_compared_with_nobody() -> None:
+    own = ModelFigures(value=333.3, figures={"i2t_r1": 44.4})
+    found = tables.ranking_table(ablation(BETTER, teacher=own)).rows
+    assert [cell.text for cell in found[0]] == [
+        *("the teacher", "44.4", "not available", "333.3"),
+        *("", "", "", ""),
+    ]
+    assert found[1][0].text == "without hard_negative"
+    nothing = ablation(variants=[VariantFigures(name="as it is", overrides=[])], teacher=own)
+    assert tables.ranking_table(nothing).rows == ()
+
+
+def test_captions_are_told_by_their_own_figures() -> None:
+    better = BETTER.model_copy(update={"figures": {"bleu_4": over([30.0, 31.0])}})
+    sentence = "METEOR is not available here: no Java runtime."
+    found = ablation(better, **CAPTIONS, unavailable=[sentence])
+    table = tables.ranking_table(found)
+    assert table.caption == "Captions of every variant"
+    assert [column.name for column in table.columns][1:5] == ["BLEU-4", "METEOR", "CIDEr", "seeds"]
+    assert rows(found)["without hard_negative"][:3] == ["30.5 ± 0.7", "not available", "224.0 ± 3.0"]
+    assert "beats the recipe as it is by 24.0 points of CIDEr" in tables.headline(found)
+    assert tables.remarks(found)[1:] == ["1,000 images, 5,000 captions to compare with.", sentence]
+    best = better.trainings[0].model_copy(update={"best_validation": 1.2345})
+    told = tables.trainings_table(ablation(better.model_copy(update={"trainings": [best]}), **CAPTIONS))
+    assert told.columns[4].name == "lowest loss on val"
+    assert told.rows[0][4].text == "1.23"
 
 
 def test_what_is_left_refused_and_failed_is_told() -> None:
@@ -214,7 +257,7 @@ def test_the_terminal_shows_the_ranking_within_eighty_columns() -> None:
 
 
 def test_the_published_schema_is_that_of_the_code_and_files_fit_it(tmp_path: Path) -> None:
-    """When this fails: python -m compressor.report.ablation.results > docs/ablation.schema.json."""
+    """When this fails: compressor schema ablation > docs/ablation.schema.json."""
     assert PUBLISHED.read_text(encoding="utf-8") == ablation_schema_text()
     found = ablation(WORSE, OPEN, REFUSED)
     write_ablation(tmp_path, found)

@@ -11,7 +11,9 @@ from compressor.report.axes import HEIGHT, WIDTH, Scale, log_ticks, nice_ticks, 
 from compressor.report.charts import training_figures
 from compressor.report.curves import read_curves, thin
 from compressor.report.figures import Line, line_figure, pareto_figure
-from tests.report.fixture import curves, quality, run
+from tests.report.fixture import run
+from tests.report.run_curves import curves
+from tests.report.run_figures import quality
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -43,6 +45,7 @@ def test_a_scale_maps_its_ends_and_its_middle() -> None:
     assert [log(1), log(10), log(100)] == pytest.approx([0, 25, 50])
     assert padded([5.0]) == (4.75, 5.25)
     assert padded([0.0]) == (-1.0, 1.0)
+    assert all(0 < end < math.inf for end in padded([1.0, 2e-313], log=True))
     assert [tick_text(value) for value in (0, 0.5, -2, 20000, 3e6)] == ["0", "0.5", "−2", "20k", "3M"]
 
 

@@ -4,7 +4,8 @@ import pytest
 
 from compressor.errors import RecipeError
 from compressor.report.goals import check_goals, judge
-from tests.report.fixture import quality, run
+from tests.report.fixture import run
+from tests.report.run_figures import quality
 
 
 def verdict(goal: str, **changed: object) -> tuple[str, float | None, str]:

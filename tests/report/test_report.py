@@ -13,7 +13,10 @@ from compressor.report.headline import headline
 from compressor.report.markdown import fenced, text
 from compressor.report.results import Results
 from compressor.report.write import write_report
-from tests.report.fixture import curves, examples, quality, run
+from tests.report.fixture import run
+from tests.report.run_curves import curves
+from tests.report.run_examples import examples
+from tests.report.run_figures import quality
 
 EVIL = '<script>alert(1)</script> "quoted" & <img src=x onerror=alert(2)>'
 VOID = {"meta", "link", "img", "br", "wbr"}

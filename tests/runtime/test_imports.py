@@ -78,8 +78,8 @@ def test_command_runs_as_a_module(exported: Path, tmp_path: Path) -> None:
     assert said.splitlines()[0].split() == ["cosine", "logit", "probability", "text"]
 
 
-def test_importing_the_runtime_takes_less_than_three_tenths_of_a_second() -> None:
-    """Processor time, the best of three: the wall clock of a busy machine says nothing about the import."""
-    program = "import time; t = time.process_time(); import compressor.runtime; "
-    program += "print(time.process_time() - t)"
-    assert min(float(run("-c", program)) for _ in range(3)) < 0.3
+def test_importing_the_runtime_loads_nothing_that_takes_long() -> None:
+    """ONNX Runtime waits until a bundle is opened."""
+    names = ("onnxruntime", "yaml", "rich", "typer", *HEAVY)
+    program = "import sys, compressor.runtime; print([name for name in sys.argv[1:] if name in sys.modules])"
+    assert run("-c", program, *names).strip() == "[]"

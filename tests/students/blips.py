@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import BertTokenizer, BlipConfig, BlipImageProcessor, PreTrainedModel
 
-from compressor.recipe.blip import BlipStudent
+from compressor.recipe.blip import BlipStudent, BlipTeacher, Head
+from compressor.students.blip import BlipGenerator
+from compressor.students.generator import GenerativeModel
+from compressor.teachers.blip_teacher import load_blip
+
+Teachers = Callable[..., GenerativeModel]
+"""(head, further keys of the teacher's section) -> a model."""
 
 WORDS = "a the of on in is it what how many colour picture red green blue square circle star two left dog"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -43,6 +51,7 @@ TEXT: dict[str, Any] = {
 CAPTIONS = ("a red square left of a blue circle", "two dogs", "the green star is on the left of it")
 QUESTIONS = ("what is it", "what colour is the square left of the star", "how many")
 ANSWERS = ("dog", "red", "two")
+PIXELS = torch.linspace(-2, 2, 3 * 3 * SIDE * SIDE).sin().reshape(3, 3, SIDE, SIDE)
 
 
 def blip_config(
@@ -85,3 +94,45 @@ def student(
         }
         | keys
     )
+
+
+def load_teacher(folder: Path, head: Head, **keys: Any) -> GenerativeModel:
+    """The teacher of a folder of `write_blip`, with keys of its section replaced."""
+    section = {"kind": "blip", "head": head, "path": folder, "context_length": 16} | keys
+    return load_blip(BlipTeacher.model_validate(section))
+
+
+def blip(model: GenerativeModel) -> BlipGenerator:
+    assert isinstance(model.generator, BlipGenerator)
+    return model.generator
+
+
+def targets(model: GenerativeModel) -> Tensor:
+    """What each of three pictures is to be answered, or called."""
+    return torch.from_numpy(model.target_ids(CAPTIONS if model.generator.head == "caption" else ANSWERS))
+
+
+def questions(model: GenerativeModel) -> Tensor | None:
+    if model.generator.head == "caption":
+        return None
+    return torch.from_numpy(model.question_ids(QUESTIONS))
+
+
+def rows(ids: Tensor | None, chosen: list[int]) -> Tensor | None:
+    return None if ids is None else ids[chosen]
+
+
+@torch.no_grad()
+def forced(model: GenerativeModel, target_ids: Tensor, chosen: list[int] | None = None) -> Tensor:
+    """Logits of the chosen pictures, all three of them by default."""
+    chosen = chosen or [0, 1, 2]
+    output = model.generator(PIXELS[chosen], target_ids[chosen], rows(questions(model), chosen))
+    return output.logits
+
+
+@torch.no_grad()
+def logits(model: GenerativeModel) -> Tensor:
+    """Of all three pictures, resized to what the model looks at."""
+    side = blip(model).image_size
+    pixels = torch.nn.functional.interpolate(PIXELS, (side, side))
+    return model.generator(pixels, targets(model), questions(model)).logits

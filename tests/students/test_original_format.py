@@ -27,7 +27,7 @@ from compressor.students.inherit import inherit_uniform
 from compressor.students.original_format import save_original
 from compressor.teachers.comparison import SAMPLE_TEXTS, WORST_TOLERANCE, check_pixels, sample_pictures
 from compressor.teachers.load import load_teacher
-from tests.students.test_inherit import OPEN_CLIP, SMALL, embeddings, write_transformers
+from tests.students.clips import OPEN_CLIP, SMALL, embeddings, write_transformers
 from tests.teachers.conftest import write_open_clip
 
 WITH_OWN_TOKENIZER = OPEN_CLIP | {

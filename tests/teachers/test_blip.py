@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, BlipForConditionalGe
 from compressor.errors import MissingResourceError, ModelError
 from compressor.recipe.blip import BlipTeacher, Head
 from compressor.students.blip import HEADS, BlipGenerator
+from compressor.students.blip_checkpoint import save_blip_checkpoint
 from compressor.students.dual_encoder import parameter_counts
 from compressor.teachers.blip_folder import missing_blip_files
 from compressor.teachers.blip_teacher import load_blip
@@ -195,3 +196,34 @@ def test_a_section_that_makes_no_sense_is_refused(keys: dict[str, Any], sentence
 def test_it_provides_what_logits_and_attention_losses_ask_for() -> None:
     assert BlipTeacher.provides == {"attention", "logits"}
     assert BlipTeacher.runnable
+
+
+@pytest.mark.parametrize("head", ["caption", "vqa"])
+def test_a_checkpoint_of_this_project_teaches_as_it_was_trained(tmp_path: Path, head: Head) -> None:
+    """Its words are lowered before they are cut, which transformers' tokenizer files do not tell."""
+    sizes = {"layers": 1, "width": 16, "heads": 2}
+    section = BlipTeacher.model_validate(
+        {
+            "kind": "blip",
+            "head": head,
+            "image": sizes | {"patch": 8, "size": 16},
+            "text": sizes | {"context_length": 20},
+            "tokenizer": {"kind": "train", "vocab_size": 300},
+            "context_length": 16,
+            "fine_tune": {"steps": 1},
+        }
+    )
+    trained = load_blip(section, texts=["A red star left of a blue ring"])
+    save_blip_checkpoint(trained, tmp_path / "own")
+    again = load_blip(BlipTeacher(kind="blip", head=head, path=tmp_path / "own"))
+    assert again.fingerprint == trained.fingerprint
+    assert again.preprocessor.text == trained.preprocessor.text
+    texts = ["A RED Star", "ring"]
+    np.testing.assert_array_equal(again.target_ids(texts), trained.target_ids(texts))
+    for keys, sentence in (
+        ({"head": "caption" if head == "vqa" else "vqa"}, "was trained with head"),
+        ({"context_length": 12}, "was trained with context_length 16, the recipe says 12"),
+    ):
+        other = BlipTeacher.model_validate({"kind": "blip", "head": head, "path": tmp_path / "own"} | keys)
+        with pytest.raises(ModelError, match=sentence):
+            load_blip(other)

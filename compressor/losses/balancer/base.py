@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,13 @@ NEARLY_ZERO = 100 * EPSILON
 
 
 class Balancer(Protocol):
-    """Weighs the losses of one optimiser step."""
+    """Weighs the losses of one optimiser step.
+
+    `fixed_weights` is true where the total is the plain sum whatever the losses are: what it asks of each of
+    them is known before their values.
+    """
+
+    fixed_weights: ClassVar[bool]
 
     def combine(
         self, losses: Mapping[str, Tensor], shared_parameters: Iterable[Tensor] | None = None

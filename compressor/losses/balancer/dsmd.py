@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -42,14 +42,17 @@ class DSMDBalancer:
     Departures from the formulas, all at the edges: adjusted losses hold the same ε as the divisor, so that a
     loss of zero does not return with a rate of 1e8; a raw rate against a loss that was zero (≤ 1e-6) is 1;
     magnitudes are capped at `MAX_MAGNITUDE` (1e4), so a hinge loss of zero is worth at most 1e4 · k; a
-    non-finite loss gets the weight 1, is left out of the others' weights and of the state, and makes the
-    total non-finite, which is for the training loop to notice. A loss without a past has rate 1.
+    negative loss counts as 0; a non-finite loss gets the weight 1, is left out of the others' weights and of
+    the state, and makes the total non-finite, which is for the training loop to notice. A loss without a past
+    has rate 1.
 
     Args:
         k: sum of the softmax weights; 10 in the paper.
         temperature: τ.
         rates: `published` or `raw`.
     """
+
+    fixed_weights: ClassVar[bool] = False
 
     def __init__(
         self, k: float = 10, temperature: float = 1.0, rates: Literal["published", "raw"] = "published"
@@ -71,7 +74,7 @@ class DSMDBalancer:
         weights = dict.fromkeys(losses, 1.0)
         values = {name: value for name, value in mean_over_ranks(losses).items() if math.isfinite(value)}
         if values:
-            largest = max(values.values())
+            largest = max(0.0, *values.values())
             magnitudes = {name: largest / (max(value, 0.0) + EPSILON) for name, value in values.items()}
             now = self._compared(values, magnitudes)
             if self._before is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -43,6 +43,8 @@ class DWABalancer:
         window: steps that are averaged, and during which the weights stay as they are.
         temperature: T; 2 in the paper, larger is more even.
     """
+
+    fixed_weights: ClassVar[bool] = False
 
     def __init__(self, window: int = 50, temperature: float = 2.0) -> None:
         if window < 1 or not temperature > 0:

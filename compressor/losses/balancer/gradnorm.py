@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -69,6 +69,8 @@ class GradNormBalancer:
             the paper, which asks for more the more the tasks differ.
         lr: step of the logarithms of the weights, above 0 and at most 1.
     """
+
+    fixed_weights: ClassVar[bool] = False
 
     def __init__(self, alpha: float = 1.5, lr: float = 0.025) -> None:
         if not 0 <= alpha <= 10:

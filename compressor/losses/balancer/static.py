@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -12,6 +12,8 @@ from compressor.losses.balancer.base import check_losses, weighted_total
 
 class StaticBalancer:
     """The plain sum: every weight is 1 (the recipe's `weight` is already in the losses)."""
+
+    fixed_weights: ClassVar[bool] = True
 
     def combine(
         self, losses: Mapping[str, Tensor], shared_parameters: Iterable[Tensor] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -43,6 +43,8 @@ class UncertaintyBalancer:
         lr: step of the log-variances, above 0 and at most 1. With 0.02 a loss of 0.01 comes to half of its
             weight of 100 after 230 steps.
     """
+
+    fixed_weights: ClassVar[bool] = False
 
     def __init__(self, lr: float = 0.02) -> None:
         if not 0 < lr <= 1:

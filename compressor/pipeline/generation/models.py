@@ -124,6 +124,7 @@ class Writers:
         preprocessor: Preprocessor,
         augmentation: Augmentation,
         teacher: GenerativeModel | None = None,
+        texts_per_image: int = 1,
     ) -> GenerationSet:
         """Rows of a split for a model; for a teacher beside it, its pictures too."""
         from compressor.data.generation import GenerationSet
@@ -138,6 +139,7 @@ class Writers:
             context.recipe.seed,
             () if teacher is None else [ImagePreprocessor(teacher.preprocessor.image)],
             self.section.prompt,
+            texts_per_image,
         )
 
     def _training_texts(self) -> list[str]:

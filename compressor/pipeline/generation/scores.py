@@ -14,6 +14,7 @@ from compressor.evaluate.captioning import (
     difference_interval,
     ratio_interval,
 )
+from compressor.evaluate.resampling import SummedFigure
 from compressor.evaluate.vqa import (
     VQAScores,
     accuracy_difference_interval,
@@ -41,6 +42,10 @@ class Scored(Protocol):
 
     def difference(self, other: Any, name: str, resamples: int, seed: int) -> Interval | None:
         """Interval of this model's figure minus another's."""
+        ...
+
+    def summed(self, name: str) -> SummedFigure | None:
+        """What resampling needs of this model's figure, whatever it is compared with."""
         ...
 
     def worth(self, name: str) -> float:
@@ -76,6 +81,9 @@ class ScoredCaptions:
     def difference(self, other: ScoredCaptions, name: str, resamples: int, seed: int) -> Interval | None:
         return difference_interval(self.scores.figures[name], other.scores.figures[name], resamples, seed)
 
+    def summed(self, name: str) -> SummedFigure | None:
+        return self.scores.summed(name)
+
     def worth(self, name: str) -> float:
         for figure in ("cider", "bleu_4", "rouge_l", "meteor", "spice", "bleu_1"):
             found = self.scores.figures.get(figure)
@@ -110,6 +118,9 @@ class ScoredAnswers:
 
     def difference(self, other: ScoredAnswers, name: str, resamples: int, seed: int) -> Interval | None:
         return accuracy_difference_interval(self.scores, other.scores, resamples, seed)
+
+    def summed(self, name: str) -> SummedFigure | None:
+        return self.scores.summed
 
     def worth(self, name: str) -> float:
         place = next(k for k, row in enumerate(self.scores.rows) if row.id == name)

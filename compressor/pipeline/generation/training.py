@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 def train_role(context: Context, role: Role, folder: Path) -> dict[str, Any]:
     """Train the student, or its control on the ground truth alone, and publish its best checkpoint."""
     section, writers = context.recipe.distill, context.writers
-    taught = role == "student"
+    student = role == "student"
+    # A teacher that no loss asks would have its pictures prepared for nothing.
+    taught = student and any(loss.requires for loss in section.losses)
     return _train(
         context,
         writers.fresh_student(),
         writers.teacher if taught else None,
-        section.losses if taught else (TaskLoss(kind="task"),),
-        section.balancer if taught else StaticBalance(),
+        section.losses if student else (TaskLoss(kind="task"),),
+        section.balancer if student else StaticBalance(),
         section,
         folder,
         "distilling" if taught else "training without a teacher",
@@ -76,7 +78,9 @@ def _train(
     validation = writers.rows(context.validation_split, model.preprocessor, Augmentation())
     job = GenerationJob(
         model=model,
-        training_set=writers.rows("train", model.preprocessor, section.augmentation, teacher),
+        training_set=writers.rows(
+            "train", model.preprocessor, section.augmentation, teacher, section.texts_per_image
+        ),
         teacher=teacher,
         losses=tuple(losses),
         balancer=balancer,

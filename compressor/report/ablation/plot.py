@@ -26,14 +26,15 @@ def dot_plot(ablation: Ablation) -> str:
         return ""
     # Tick labels at the ends need room, and so do the dots.
     x = Scale(*padded([0.0, *values], share=0.07), 0.0, 100.0)
-    told = "; ".join(f"{each.name}: {_told(each)}" for each in drawn)
+    told = "; ".join(f"{each.name}: {_told(each, ablation.compared.label)}" for each in drawn)
     strips = "".join(_strip(ablation, variant, x) for variant in drawn)
+    label = escape(ablation.compared.label)
     return (
-        '<figure class="dots"><figcaption><strong>RSUM minus the recipe’s, with 95 % intervals</strong>'
+        f'<figure class="dots"><figcaption><strong>{label} minus the recipe’s, with 95 % intervals</strong>'
         "</figcaption>"
         f'<div role="img" aria-label="{escape(told, quote=True)}">{strips}{_ticks(x)}</div>'
         "<figcaption>The large dot is the mean over seeds, the rings are single seeds. To the right is "
-        "better. Beside each its RSUM.</figcaption></figure>"
+        f"better. Beside each its {label}.</figcaption></figure>"
     )
 
 
@@ -56,7 +57,7 @@ def _strip(ablation: Ablation, variant: VariantFigures, x: Scale) -> str:
     return (
         f'<div class="strip {style}"><span class="who">{escape(name)}</span>'
         f'<span class="line"><svg aria-hidden="true">{_marks(variant, x)}</svg></span>'
-        f'<span class="value">{escape(with_spread(variant.rsum))}</span></div>'
+        f'<span class="value">{escape(with_spread(variant.value))}</span></div>'
     )
 
 
@@ -92,8 +93,8 @@ def _dot(style: str, x: float, radius: float) -> str:
     return f'<circle class="{style}" cx="{x:.2f}%" cy="50%" r="{radius:g}"/>'
 
 
-def _told(variant: VariantFigures) -> str:
+def _told(variant: VariantFigures, label: str) -> str:
     if variant.difference is None:
-        return f"RSUM {with_spread(variant.rsum)}"
+        return f"{label} {with_spread(variant.value)}"
     span = n.span(variant.difference.interval, n.signed_points)
     return f"{n.signed_points(variant.difference.mean)}, {span}"

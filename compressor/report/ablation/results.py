@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from compressor.recipe.data import Split
 from compressor.report.results import Interval
 
-ABLATION_VERSION = 1
+ABLATION_VERSION = 2
 
 
 class _Strict(BaseModel):
@@ -27,7 +27,7 @@ class Spread(_Strict):
 
 
 class Difference(Spread):
-    """RSUM minus that of the recipe as it is, paired by seed."""
+    """The compared figure minus that of the recipe as it is, paired by seed."""
 
     interval: Interval | None = Field(
         None,
@@ -36,23 +36,35 @@ class Difference(Spread):
     )
 
 
-class TrainingFigures(_Strict):
-    """One finished training, by its last weights. Recalls in percent."""
+class FigureName(_Strict):
+    """What a figure is called here, and in tables."""
+
+    key: str
+    label: str
+    group: str = Field("", description="Heading above several labels.")
+
+
+class ModelFigures(_Strict):
+    """One model on the split, in percent or, of captions, in the field's scale (times 100)."""
+
+    value: float = Field(description="The compared figure.")
+    figures: dict[str, float] = Field(default_factory=dict, description="Further figures by key.")
+
+
+class TrainingFigures(ModelFigures):
+    """One finished training, by its last weights."""
 
     seed: int
     folder: str = Field(description="Relative to ablation.json.")
-    i2t_r1: float
-    i2t_r5: float
-    i2t_r10: float
-    t2i_r1: float
-    t2i_r5: float
-    t2i_r10: float
-    rsum: float
     difference: float | None = Field(
         None,
-        description="RSUM minus that of the recipe as it is with the same seed; null without the latter.",
+        description="The compared figure minus that of the recipe as it is with the same seed; null without "
+        "the latter.",
     )
-    best_rsum: float | None = Field(None, description="Highest RSUM on `val` while training.")
+    best_validation: float | None = Field(
+        None,
+        description="On `val` while training: highest RSUM, or lowest loss of a student that writes.",
+    )
     steps: int
     seconds: float = Field(description="Of training and measuring.")
 
@@ -73,9 +85,8 @@ class VariantFigures(_Strict):
     refusal: str = Field("", description="Why it is not trained; empty where it is.")
     trainings: list[TrainingFigures] = Field(default_factory=list)
     failures: list[Failure] = Field(default_factory=list)
-    rsum: Spread | None = None
-    i2t_r1: Spread | None = None
-    t2i_r1: Spread | None = None
+    value: Spread | None = Field(None, description="The compared figure.")
+    figures: dict[str, Spread] = Field(default_factory=dict, description="Further figures by key.")
     difference: Difference | None = Field(None, description="Null for the recipe as it is.")
 
 
@@ -87,10 +98,24 @@ class Ablation(_Strict):
     recipe: dict[str, Any]
     command: str = Field(description="What continues or repeats it.")
     baseline: str = Field(description="The variant that is the recipe as it is.")
+    measured: Literal["retrieval", "captions", "answers"] = Field(description="What the student does.")
+    compared: FigureName = Field(description="The figure that variants are compared by; higher is better.")
+    beside: list[FigureName] = Field(
+        default_factory=list, description="Further figures that tables show, in their order."
+    )
+    unavailable: list[str] = Field(
+        default_factory=list,
+        description="Why a figure that the recipe asks for is not there, a sentence each.",
+    )
     split: Split
     images: int | None = Field(None, description="Null before the first training is measured.")
-    captions: int | None = None
+    texts: int | None = Field(
+        None, description="Captions that are ranked or that captions are compared with, or questions."
+    )
     bad_images: int = 0
+    teacher: ModelFigures | None = Field(
+        None, description="The recipe's own teacher on the same images; null where it is not measured."
+    )
     seeds: list[int]
     resamples: int
     variants: list[VariantFigures]
@@ -102,8 +127,8 @@ class Ablation(_Strict):
     @property
     def ranked(self) -> list[VariantFigures]:
         """Variants with a figure, the best first."""
-        found = [variant for variant in self.variants if variant.rsum is not None]
-        return sorted(found, key=lambda variant: -variant.rsum.mean if variant.rsum else 0.0)
+        found = [variant for variant in self.variants if variant.value is not None]
+        return sorted(found, key=lambda variant: -variant.value.mean if variant.value else 0.0)
 
     @property
     def failures(self) -> list[tuple[str, Failure]]:

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from compressor.report import numbers as n
-from compressor.report.ablation.results import Ablation, Spread, VariantFigures
+from compressor.report.ablation.results import Ablation, ModelFigures, Spread, VariantFigures
 from compressor.report.tables import Cell, Column, Table
 
 ONE_SEED = "– one seed"
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How tables speak of what the students do."""
+
+    title: str
+    texts: str
+    validation: str
+    shown: Callable[[float | None], str] = n.points
+
+
+_WORDS = {
+    "retrieval": _Words("Retrieval", "captions", "best on val"),
+    "captions": _Words("Captions", "captions to compare with", "lowest loss on val", n.three_figures),
+    "answers": _Words("Answers", "questions", "lowest loss on val", n.three_figures),
+}
 
 _INTERVAL = (
     "The interval of a difference holds two kinds of chance: which images are asked (bootstrap over images, "
@@ -20,18 +40,19 @@ def headline(ablation: Ablation) -> str:
     """What the table says, in one sentence."""
     base = _baseline(ablation)
     ranked = [variant for variant in ablation.ranked if variant.difference is not None]
-    if base is None or base.rsum is None or not ranked:
+    if base is None or base.value is None or not ranked:
         return f"{ablation.left} of {ablation.trainings} trainings are left; there is nothing to compare yet."
+    label = ablation.compared.label
     better = [variant for variant in ranked if verdict(variant).tone == "good"]
     if better:
         best = better[0].difference
         assert best is not None
         lead, span = n.points(best.mean), n.span(best.interval, n.signed_points)
-        return f"‘{better[0].name}’ beats the recipe as it is by {lead} points of RSUM ({span})."
+        return f"‘{better[0].name}’ beats the recipe as it is by {lead} points of {label} ({span})."
     top = ablation.ranked[0]
     if all(verdict(variant).text == ONE_SEED for variant in ranked):
         first = "The recipe as it is" if top.name == ablation.baseline else f"‘{top.name}’"
-        return f"{first} stands first with an RSUM of {with_spread(top.rsum)}, but one seed judges nothing."
+        return f"{first} stands first with {label} {with_spread(top.value)}, but one seed judges nothing."
     return "No variant is clearly better than the recipe as it is."
 
 
@@ -39,12 +60,14 @@ def remarks(ablation: Ablation) -> list[str]:
     """What a reader must know to read the table."""
     seeds = f"{len(ablation.seeds)} seeds" if len(ablation.seeds) > 1 else "One seed"
     lines = [
-        f"{seeds}, the same data for all; RSUM of the last weights on {ablation.split}, in PyTorch: nothing "
-        "is selected there.",
+        f"{seeds}, the same data for all; {ablation.compared.label} of the last weights on "
+        f"{ablation.split}, in PyTorch: nothing is selected there.",
     ]
     if ablation.images is not None:
         bad = f", {ablation.bad_images} unusable images left out" if ablation.bad_images else ""
-        lines.append(f"{n.count(ablation.images)} images, {n.count(ablation.captions)} captions{bad}.")
+        texts = f"{n.count(ablation.texts)} {_WORDS[ablation.measured].texts}"
+        lines.append(f"{n.count(ablation.images)} images, {texts}{bad}.")
+    lines += ablation.unavailable
     if ablation.left:
         time = "" if ablation.seconds_left is None else f", about {n.duration(ablation.seconds_left)}"
         lines.append(f"{ablation.left} of {ablation.trainings} trainings are left{time}.")
@@ -52,34 +75,36 @@ def remarks(ablation: Ablation) -> list[str]:
 
 
 def ranking_table(ablation: Ablation) -> Table:
-    """Every variant that has a figure, the best first."""
+    """The teacher, and every variant that has a figure, the best first."""
+    label = ablation.compared.label
     columns = (
         _words("Variant"),
-        *(Column(name, "R@1") for name in ("image → text", "text → image")),
-        Column("RSUM"),
+        *(Column(each.label, each.group) for each in ablation.beside),
+        Column(label),
         Column("seeds"),
-        Column("mean", "RSUM minus the recipe’s"),
-        Column("95 % interval", "RSUM minus the recipe’s"),
+        Column("mean", f"{label} minus the recipe’s"),
+        Column("95 % interval", f"{label} minus the recipe’s"),
         _words(""),
     )
-    rows = tuple(_row(ablation, variant) for variant in ablation.ranked)
+    rows = [_row(ablation, variant) for variant in ablation.ranked]
+    if ablation.teacher is not None and rows:
+        rows.insert(0, _teacher_row(ablation, ablation.teacher))
     note = f"Mean ± standard deviation over seeds. {_INTERVAL}"
-    return Table("Retrieval of every variant", columns, rows, note)
+    return Table(f"{_WORDS[ablation.measured].title} of every variant", columns, tuple(rows), note)
 
 
 def trainings_table(ablation: Ablation) -> Table:
     """Every finished training, seed by seed."""
-    columns = (
-        _words("Variant"),
-        *(Column(name) for name in ("seed", "RSUM", "minus the recipe’s", "best on val", "steps", "time")),
-    )
+    label, words = ablation.compared.label, _WORDS[ablation.measured]
+    names = ("seed", label, "minus the recipe’s", words.validation, "steps", "time")
+    columns = (_words("Variant"), *(Column(name) for name in names))
     rows = tuple(
         (
             Cell(variant.name, "head"),
             Cell(str(each.seed)),
-            Cell(n.points(each.rsum), "strong"),
+            Cell(n.points(each.value), "strong"),
             Cell("" if each.difference is None else n.signed_points(each.difference)),
-            Cell(n.points(each.best_rsum), "muted"),
+            Cell(words.shown(each.best_validation), "muted"),
             Cell(n.count(each.steps), "muted"),
             Cell(n.duration(each.seconds), "muted"),
         )
@@ -131,19 +156,27 @@ def verdict(variant: VariantFigures) -> Cell:
 
 
 def _row(ablation: Ablation, variant: VariantFigures) -> tuple[Cell, ...]:
-    seeds = variant.rsum.seeds if variant.rsum is not None else 0
+    seeds = variant.value.seeds if variant.value is not None else 0
     found = variant.difference
     base = variant.name == ablation.baseline
     nothing = "" if base else n.NOT_AVAILABLE
     return (
         Cell("the recipe as it is" if base else variant.name, "head"),
-        Cell(with_spread(variant.i2t_r1)),
-        Cell(with_spread(variant.t2i_r1)),
-        Cell(with_spread(variant.rsum), "strong"),
+        *(Cell(with_spread(variant.figures.get(each.key))) for each in ablation.beside),
+        Cell(with_spread(variant.value), "strong"),
         Cell("one seed" if seeds == 1 else str(seeds), "muted"),
         Cell(nothing if found is None else _signed(found)),
         Cell(nothing if found is None else n.span(found.interval, n.signed_points)),
         verdict(variant),
+    )
+
+
+def _teacher_row(ablation: Ablation, teacher: ModelFigures) -> tuple[Cell, ...]:
+    return (
+        Cell("the teacher", "head"),
+        *(Cell(n.points(teacher.figures.get(each.key))) for each in ablation.beside),
+        Cell(n.points(teacher.value), "strong"),
+        *(Cell("") for _ in range(4)),
     )
 
 

@@ -50,7 +50,7 @@ def print_ablation(ablation: Ablation, folder: Path, console: Console | None = N
     console.print(tables.headline(ablation), markup=False, highlight=False, soft_wrap=True)
     ranking, absent = tables.ranking_table(ablation), tables.absent_table(ablation)
     if ranking.rows:
-        console.print(_for_terminal(ranking, ("Variant", "RSUM", "95 % interval", "")))
+        console.print(_for_terminal(ranking, ("Variant", ablation.compared.label, "95 % interval", "")))
     if absent is not None:
         console.print(_for_terminal(absent, ("Variant", "Why")))
     for remark in tables.remarks(ablation):

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from compressor import __version__
 from compressor.data import missing_data
 from compressor.errors import CompressorError, MissingResourceError, RecipeError
 from compressor.files import hash_json
-from compressor.pipeline.ablation import (
+from compressor.pipeline.ablation.comparison import (
     BASE,
     Comparison,
     Training,
     Variant,
     all_trainings,
-    find_variants,
-    read_variants,
     seconds_left,
 )
-from compressor.pipeline.ablation_context import Rows, TrainingContext, Within
-from compressor.pipeline.ablation_figures import variant_figures
+from compressor.pipeline.ablation.context import Rows, SharedContext, Within
+from compressor.pipeline.ablation.figures import variant_figures
+from compressor.pipeline.ablation.measure import Measure, Scores, measure_of
+from compressor.pipeline.ablation.measured import Measured, measured_teacher, measured_training
+from compressor.pipeline.ablation.teacher import is_tuned, taught_by
+from compressor.pipeline.ablation.variants import find_variants
+from compressor.pipeline.ablation.variants_file import read_variants
 from compressor.pipeline.context import Context
 from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.keys import versions
-from compressor.pipeline.last_weights import Measured, measured
 from compressor.pipeline.progress import Reporter
 from compressor.pipeline.run import walk
 from compressor.recipe import Recipe
 from compressor.recipe.check import splits_missing
 from compressor.recipe.data import Split
-from compressor.recipe.teacher import CheckpointTeacher
-from compressor.recipe.teacher_base import TrainableTeacher
-from compressor.report.ablation.results import Ablation, Failure
+from compressor.report.ablation.results import Ablation, Failure, ModelFigures
 
 State = Literal["done", "begun", "to run"]
 
@@ -59,12 +59,15 @@ class AblationTable:
         first = self.variants[0].recipe
         assert first is not None  # a recipe that is refused as it is raises
         self.base: Recipe = first
+        self.measure: Measure[Any] = measure_of(first)
         for path, text in splits_missing(self.base.data, [self.split]):
             raise RecipeError(f"--split {self.split}: {'.'.join(map(str, path))} {text}")
         runs = comparison.runs
         self.folder = RunFolder(runs / f"{self.base.name}-ablation", runs / ".cache")
         self.found: dict[str, dict[int, Measured]] = {variant.name: {} for variant in self.variants}
         self.failures: dict[str, list[Failure]] = {variant.name: [] for variant in self.variants}
+        self.teacher: Scores | None = None
+        """The recipe's own teacher, once it is measured."""
         self._rows = Rows(self.base.seed)
         self._reporter = Within(reporter)
 
@@ -102,26 +105,25 @@ class AblationTable:
     def context(self, training: Training) -> Context:
         """The run of one training."""
         recipe = training.recipe
-        if isinstance(recipe.teacher, TrainableTeacher) and recipe.teacher.fine_tune is not None:
-            teacher = CheckpointTeacher(
-                kind="checkpoint",
-                path=self._tuning(recipe).folder.tuned_teacher.absolute(),
-                batch_size=recipe.teacher.batch_size,
-            )
-            recipe = recipe.model_copy(update={"teacher": teacher})
-        return self._context(recipe, training.folder)
+        if not is_tuned(recipe):
+            return self._context(recipe, training.folder)
+        tuned = taught_by(recipe, self._teaching(recipe).folder.tuned_teacher.absolute())
+        return self._context(tuned, training.folder)
 
-    def tunings(self) -> list[Context]:
-        """One run for each teacher that is fine-tuned before it teaches."""
-        found = {}
-        for training in self.trainings:
-            teacher = training.recipe.teacher
-            if isinstance(teacher, TrainableTeacher) and teacher.fine_tune is not None:
-                made = self._tuning(training.recipe)
-                found[made.folder.root] = made
+    def teachers(self) -> list[Context]:
+        """One run for each teacher that has something to do before or beside the trainings: it is fine-tuned,
+        or it is the recipe's own and measured."""
+        wanted = [training.recipe for training in self.trainings if is_tuned(training.recipe)]
+        if self.measure.teaches(self.base):
+            wanted.insert(0, self.base)
+        found = {context.folder.root: context for context in map(self._teaching, wanted)}
         return list(found.values())
 
-    def _tuning(self, recipe: Recipe) -> Context:
+    def is_measured(self, context: Context) -> bool:
+        """True for the run of the teacher that stands in the table."""
+        return self.measure.teaches(self.base) and context.recipe.teacher == self.base.teacher
+
+    def _teaching(self, recipe: Recipe) -> Context:
         """A teacher is tuned once for all trainings, with the recipe's own seed."""
         assert recipe.teacher is not None
         own = recipe.model_copy(update={"seed": self.base.seed})
@@ -129,7 +131,13 @@ class AblationTable:
 
     def _context(self, recipe: Recipe, folder: Path) -> Context:
         own = RunFolder(self.folder.root / folder, self.folder.cache)
-        return TrainingContext(recipe, own, self._reporter, rows=self._rows)
+        return SharedContext(recipe, own, self._reporter, rows=self._rows)
+
+    def look_at_teacher(self, context: Context) -> bool:
+        """Whether the teacher that stands in the table is measured; if so, its figures are read."""
+        state = next(walk(context))
+        self.teacher = measured_teacher(context, self.split) if state.done else None
+        return self.teacher is not None
 
     def look(self, training: Training) -> State:
         """Whether a training is finished, as its folder tells; if so, what was measured is read."""
@@ -140,7 +148,7 @@ class AblationTable:
                 return "begun" if begun else "to run"
             if state.stage.name == "distill":
                 break
-        found = measured(context, self.split)
+        found = measured_training(context, self.split)
         if found is None:
             return "begun"
         self.found[training.variant.name][training.seed] = found
@@ -154,16 +162,25 @@ class AblationTable:
     def figures(self) -> Ablation:
         """All that is finished, as ablation.json holds it."""
         resamples, base = self.base.evaluate.bootstrap, self.found[BASE]
-        first = next((each for found in self.found.values() for each in found.values()), None)
+        every = [each.scores for found in self.found.values() for each in found.values()]
+        keys = sorted({key for scores in every for key in scores.figures})
+        first = every[0] if every else None
         return Ablation(
             name=self.base.name,
             recipe=self.base.model_dump(mode="json"),
             command=self.comparison.command,
             baseline=BASE,
+            measured=self.measure.measured,
+            compared=self.measure.compared,
+            beside=self.measure.beside(keys),
+            unavailable=list(dict.fromkeys(why for scores in every for why in scores.unavailable)),
             split=self.split,
-            images=None if first is None else first.ranks.images,
-            captions=None if first is None else len(first.ranks.text_ranks),
+            images=None if first is None else first.images,
+            texts=None if first is None else first.texts,
             bad_images=0 if first is None else first.bad_images,
+            teacher=None
+            if self.teacher is None
+            else ModelFigures(value=self.teacher.value, figures=dict(self.teacher.figures)),
             seeds=[self.base.seed + number for number in range(self.comparison.seeds)],
             resamples=resamples,
             variants=[

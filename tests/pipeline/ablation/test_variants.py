@@ -1,44 +1,17 @@
-"""Which trainings an ablation is made of, what is refused, and how the time left is estimated."""
+"""Which variants a recipe has, and which are refused."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from compressor.errors import RecipeError
-from compressor.pipeline.ablation import (
-    BASE,
-    CONTROL,
-    Comparison,
-    Training,
-    Variant,
-    all_trainings,
-    find_variants,
-    read_variants,
-    seconds_left,
-)
-from compressor.recipe import Recipe
+from compressor.pipeline.ablation.comparison import BASE, CONTROL
+from compressor.pipeline.ablation.variants import find_variants
+from tests.integration.ablations import WRITING, writing_in
 from tests.integration.tiny import write_recipe
-
-LOSSES: list[dict[str, Any]] = [
-    {"kind": "contrastive", "queue": 64},
-    {"kind": "feature", "norm": "l2"},
-    {"kind": "similarity", "weight": 0.5},
-]
-
-
-def variants(folder: Path, *overrides: str, **options: Any) -> dict[str, Variant]:
-    recipe = write_recipe(folder, distill={"losses": LOSSES}, goals=["quality.control.rsum > 1"])
-    return {variant.name: variant for variant in find_variants(recipe, overrides, **options)}
-
-
-def kinds(variant: Variant) -> list[str]:
-    assert variant.recipe is not None
-    return [loss.kind for loss in variant.recipe.distill.losses]
+from tests.pipeline.ablation.losses import LOSSES, kinds, variants
 
 
 def test_the_recipe_and_its_control_are_always_compared(tmp_path: Path) -> None:
@@ -143,14 +116,6 @@ def test_a_recipe_that_cannot_run_as_it_is_is_refused_as_a_whole(tmp_path: Path)
         find_variants(recipe)
 
 
-def test_a_student_that_writes_has_no_retrieval_to_compare(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Recipe, "head", "caption")
-    with pytest.raises(RecipeError, match="its student writes, and an ablation compares retrieval"):
-        find_variants(write_recipe(tmp_path))
-
-
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [
@@ -166,85 +131,33 @@ def test_names_that_cannot_be_told_apart_are_refused(
         variants(tmp_path, losses=True, named=named)
 
 
-def test_trainings_go_seed_by_seed_from_the_recipes_own(tmp_path: Path) -> None:
-    found = list(
-        variants(tmp_path, "seed=5", named={"odd": ["seed=1"], "fast": ["distill.epochs=1"]}).values()
-    )
-    listed = all_trainings(found, 2)
-    assert [(each.variant.name, each.seed) for each in listed] == [
-        (name, seed) for seed in (5, 6) for name in (BASE, CONTROL, "fast")
-    ]
-    assert [each.recipe.seed for each in listed] == [5, 5, 5, 6, 6, 6]
-    assert listed[-1].label == "fast, seed 6"
-    assert listed[-1].folder == Path("fast/seed-6")
-
-
-@given(st.text(max_size=40))
-def test_a_folder_is_one_plain_name(name: str) -> None:
-    folder = Variant(name).folder
-    assert Training(Variant(name), 3).folder == Path(folder) / "seed-3"
-    assert not set(folder) - set("abcdefghijklmnopqrstuvwxyz0123456789._-")
-    assert folder[:1] not in (".", "-")
-
-
-def test_time_left_counts_every_variant_with_its_own_median() -> None:
-    finished = {"a": [10.0, 30.0, 14.0], "b": [2.0], "c": []}
-    assert seconds_left(finished, ["a", "b", "b"]) == 14 + 2 + 2
-    assert seconds_left(finished, ["c", "new"]) == 2 * 12, (
-        "what is unknown takes as long as the median of all"
-    )
-    assert seconds_left(finished, []) == 0
-    assert seconds_left({}, []) == 0
-    assert seconds_left({"a": []}, ["a"]) is None
-
-
-def test_a_file_of_variants(tmp_path: Path) -> None:
-    file = tmp_path / "variants.yaml"
-    file.write_text(
-        "no attention:\n  - 'distill.losses=[{kind: feature}]'\n  - distill.epochs=3\n"
-        "kl: distill.losses.4.variant=kl\n"
-    )
-    assert read_variants(file) == {
-        "no attention": ("distill.losses=[{kind: feature}]", "distill.epochs=3"),
-        "kl": ("distill.losses.4.variant=kl",),
+def test_a_student_that_writes_is_compared_with_itself(tmp_path: Path) -> None:
+    found = {each.name: each for each in find_variants(writing_in(tmp_path), losses=True, balancers=True)}
+    assert kinds(found[BASE]) == ["task", "logits", "amad"]
+    assert kinds(found[CONTROL]) == ["task"]
+    control = found[CONTROL].recipe
+    assert control is not None
+    assert control.distill.signals == "live", "nothing that a teacher writes can be stored"
+    assert kinds(found["without logits"]) == ["task", "amad"]
+    assert kinds(found["without amad"]) == ["task", "logits"]
+    assert kinds(found["without task"]) == ["logits", "amad"]
+    assert found["task alone"].refusal == f"is the same recipe as '{CONTROL}'"
+    assert "there is no other loss to match" in found["amad alone"].refusal
+    assert "a student that writes has none" in found["balancer gradnorm"].refusal
+    assert {name for name, each in found.items() if name.startswith("balancer") and each.recipe} == {
+        f"balancer {kind}" for kind in ("dsmd", "dsmd_rates", "uncertainty", "dwa")
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "holds no variants"),
-        ("- a\n", "holds no variants"),
-        ("a: [distill.epochs]\n", r"variants.yaml:1: a: is no setting"),
-        ("b:\n  - distill.losses=[{kind: task}]\n", r"variants.yaml:2: b: is no setting.*in quotes"),
-        ("a: {}\n", "is no setting"),
-        ("'--': [distill.epochs=1]\n", "names no variant"),
-        (f"{'x' * 61}: [distill.epochs=1]\n", "names no variant"),
-        ("a: [b=1]\na: [c=1]\n", "stands twice"),
-        ("a: !!python/object:os.system [b=1]\n", "is not allowed"),
-    ],
-)
-def test_a_file_that_is_no_list_of_variants_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
-    file = tmp_path / "variants.yaml"
-    file.write_text(text)
-    with pytest.raises(RecipeError, match=sentence):
-        read_variants(file)
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"nowhere.yaml: cannot be read: No such file"):
-        read_variants(tmp_path / "nowhere.yaml")
-    (tmp_path / "latin.yaml").write_bytes(b"caf\xe9: [a=1]\n")
-    with pytest.raises(RecipeError, match="not UTF-8"):
-        read_variants(tmp_path / "latin.yaml")
-
-
-def test_the_command_can_be_typed_again() -> None:
-    comparison = Comparison(
-        "a b.yaml", ("x={kind: dwa}",), True, True, Path("v.yaml"), 2, "test", Path("/runs")
-    )
-    assert comparison.command == (
-        "compressor ablate 'a b.yaml' 'x={kind: dwa}' --losses --balancers --variants v.yaml --seeds 2 "
-        "--split test --runs /runs"
-    )
-    assert Comparison("quickstart").command == "compressor ablate quickstart --seeds 3"
+def test_a_student_of_another_kind_does_not_compare(tmp_path: Path) -> None:
+    asks = [
+        "teacher.head=vqa",
+        "data={kind: scenes_questions, train: 32, val: 8, test: 8}",
+        "evaluate.generation=null",
+    ]
+    odd = find_variants(writing_in(tmp_path), named={"asks": asks})[-1]
+    assert (odd.recipe, odd.refusal) == (None, "has a student of another kind, whose figures do not compare")
+    embeds = write_recipe(tmp_path / "embeds")
+    writes = [f"{key}={WRITING[key]!r}" for key in ("teacher", "student", "distill")]
+    odd = find_variants(embeds, named={"writes": writes})[-1]
+    assert "has a student of another kind" in odd.refusal

@@ -1,4 +1,4 @@
-"""From the ranks of finished trainings to the figures of a table. Torch-free."""
+"""From what was measured of finished trainings to the figures of a table. Torch-free."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from compressor.evaluate.bootstrap import difference_over_seeds_interval
-from compressor.pipeline.ablation import BASE, Training, Variant
-from compressor.pipeline.last_weights import Measured
+from compressor.evaluate.resampling import difference_over_seeds_interval
+from compressor.pipeline.ablation.comparison import BASE, Training, Variant
+from compressor.pipeline.ablation.measured import Measured
 from compressor.report.ablation.results import (
     Difference,
     Failure,
@@ -32,9 +32,8 @@ def variant_figures(
         refusal=variant.refusal,
         trainings=trainings,
         failures=list(failures),
-        rsum=spread([training.rsum for training in trainings]),
-        i2t_r1=spread([training.i2t_r1 for training in trainings]),
-        t2i_r1=spread([training.t2i_r1 for training in trainings]),
+        value=spread([training.value for training in trainings]),
+        figures=_spreads([training.figures for training in trainings]),
         difference=None if variant.name == BASE else _difference(found, base, resamples),
     )
 
@@ -46,32 +45,36 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(mean=mean(values), sd=stdev(values) if len(values) > 1 else None, seeds=len(values))
 
 
+def _spreads(figures: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    """By key; a figure that a training lacks counts over the others."""
+    found = {
+        key: spread([each[key] for each in figures if key in each])
+        for key in dict.fromkeys(key for each in figures for key in each)
+    }
+    return {key: each for key, each in found.items() if each is not None}
+
+
 def _difference(found: Found, base: Found, resamples: int) -> Difference | None:
     seeds = sorted(set(found) & set(base))
-    own, theirs = [found[seed].ranks for seed in seeds], [base[seed].ranks for seed in seeds]
-    over = spread([one.rsum - other.rsum for one, other in zip(own, theirs, strict=True)])
+    own, theirs = ([of[seed].scores for seed in seeds] for of in (found, base))
+    over = spread([one.value - other.value for one, other in zip(own, theirs, strict=True)])
     if over is None:
         return None
-    return Difference(
-        **over.model_dump(), interval=difference_over_seeds_interval(own, theirs, resamples=resamples)
+    interval = difference_over_seeds_interval(
+        [each.compared for each in own], [each.compared for each in theirs], resamples
     )
+    return Difference(**over.model_dump(), interval=interval)
 
 
 def _training(variant: Variant, seed: int, found: Measured, base: Measured | None) -> TrainingFigures:
-    quality = found.ranks.quality()
-    recalls = {
-        f"{way}_r{cutoff}": getattr(quality, f"{way}_r{cutoff}")
-        for way in ("i2t", "t2i")
-        for cutoff in (1, 5, 10)
-    }
-    compared = base is not None and variant.name != BASE
+    scores, compared = found.scores, base is not None and variant.name != BASE
     return TrainingFigures(
         seed=seed,
         folder=Path(Training(variant, seed).folder).as_posix(),
-        **recalls,
-        rsum=found.ranks.rsum,
-        difference=found.ranks.rsum - base.ranks.rsum if compared and base is not None else None,
-        best_rsum=found.best_rsum,
+        value=scores.value,
+        figures=dict(scores.figures),
+        difference=scores.value - base.scores.value if compared and base is not None else None,
+        best_validation=found.best_validation,
         steps=found.steps,
         seconds=round(found.seconds, 2),
     )

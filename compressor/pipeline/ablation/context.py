@@ -31,7 +31,7 @@ class Rows:
 
 
 @dataclass(kw_only=True)
-class TrainingContext(Context):
+class SharedContext(Context):
     """An ordinary run, but for its rows, which are those of all the others."""
 
     rows: Rows
