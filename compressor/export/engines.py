@@ -56,9 +56,7 @@ def make_engines(
                 for tower, graph in graphs[precision].items()
             }
         except ModelError as error:
-            not_made[name] = str(error).replace(
-                f"{work}/", ""
-            )  # a temporary folder
+            not_made[name] = str(error).replace(f"{work}/", "")  # a temporary folder
             log.warning("%s cannot be made: %s", name, not_made[name])
             shutil.rmtree(work / name, ignore_errors=True)
     return made, not_made

@@ -74,7 +74,7 @@ class WriterReference:
             questions = torch.from_numpy(batch.question_ids)
             ids, mask = as_question(batch.question_ids, self.vocabulary)
         image: Array = generator.vision_model(pixel_values=pixels).last_hidden_state.numpy()
-        states, _ = generator.context(pixels, questions)
+        states, _ = generator.context(pixels, questions, len(targets))
         inputs, labels, _ = force_targets(targets, generator.vocabulary)
         logits = generator(pixels, targets, questions).logits.numpy()
         return ReferencePart(batch, image, states.numpy(), ids, mask, inputs.numpy(), labels.numpy(), logits)
