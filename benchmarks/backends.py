@@ -9,7 +9,6 @@ whatever slows the machine down meets all of them: ratios mean more than times. 
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,6 +26,7 @@ from compressor.runtime.backends import backends
 from compressor.runtime.bundle import Bundle
 from compressor.runtime.opening import ENGINE_SUFFIX, OPENVINO, open_tower
 from compressor.runtime.openvino_tower import OpenVINOTower
+from compressor.runtime.providers import provider
 from compressor.runtime.schema import IMAGE_INPUT, IMAGE_OUTPUT, TEXT_INPUT, TEXT_OUTPUT
 from compressor.runtime.tower import AnyTower
 
@@ -73,40 +73,43 @@ def _ways(
             yield f"{precision}, TensorRT", partial(open_tower, path, *ends, threads)
             continue
         for backend in usable:
-            kind, _, provider = backend.partition(" ")
+            kind, _, name_of_provider = backend.partition(" ")
             if kind == "onnxruntime":
-                yield (
-                    f"{precision}, ONNX Runtime {provider}",
-                    partial(open_tower, path, *ends, threads, [provider]),
-                )
+                wanted = [provider(name_of_provider)]  # not the bare word: `openvino` means its own runtime
+                opens = partial(open_tower, path, *ends, threads, wanted)
+                yield f"{precision}, ONNX Runtime {name_of_provider}", opens
             elif kind == OPENVINO:
                 opens = partial(OpenVINOTower, path, *ends, threads)
                 yield f"{precision}, OpenVINO", opens
                 yield f"{precision}, OpenVINO in float32", partial(opens, precision="f32")
 
 
-def _timed(towers: dict[str, AnyTower], rows: NDArray[Any], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every call; the order is turned round from round to round."""
-    taken: dict[str, list[float]] = {label: [] for label in towers}
+def _timed(towers: dict[str, AnyTower], rows: NDArray[Any], rounds: int) -> dict[str, NDArray[np.float64]]:
+    """Milliseconds of every call (rounds, CALLS); the order is turned round from round to round."""
+    taken = {label: np.empty((rounds, CALLS)) for label in towers}
     for number in range(rounds):
         for label in list(towers)[:: 1 if number % 2 else -1]:
-            for _ in range(CALLS):
+            for call in range(CALLS):
                 started = time.perf_counter_ns()
                 towers[label].run(rows)
-                taken[label].append((time.perf_counter_ns() - started) / 1e6)
+                taken[label][number, call] = (time.perf_counter_ns() - started) / 1e6
     return taken
 
 
 def _show(
-    name: str, batch: int, taken: dict[str, list[float]], outputs: dict[str, NDArray[np.float32]]
+    name: str, batch: int, taken: dict[str, NDArray[np.float64]], outputs: dict[str, NDArray[np.float32]]
 ) -> None:
-    table = Table("runtime", "p50 ms", "of the first", "cosine to the first", title=f"{name}, batch {batch}")
+    """The ratio is the median of the rounds' own, with the quarters of the rounds below and above."""
+    table = Table(
+        "runtime", "p50 ms", "of the first", "half of the rounds", "cosine", title=f"{name}, batch {batch}"
+    )
     first = next(iter(taken))
-    base = statistics.median(taken[first])
     for label, times in taken.items():
-        p50 = statistics.median(times)
+        ratios = np.median(times, axis=1) / np.median(taken[first], axis=1)
+        low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
         cosine = float((outputs[label] * outputs[first]).sum(axis=1).mean())  # the rows are of unit length
-        table.add_row(label, f"{p50:.3f}", f"{p50 / base:.2f}", f"{cosine:.5f}")
+        p50 = float(np.median(times))
+        table.add_row(label, f"{p50:.3f}", f"{middle:.2f}", f"{low:.2f} to {high:.2f}", f"{cosine:.5f}")
     Console().print(table)
 
 

@@ -9,9 +9,11 @@ import typer
 
 from compressor import __version__
 from compressor.commands.ablate import ablate
+from compressor.commands.bundle import bundle
 from compressor.commands.cache import cache
 from compressor.commands.doctor import doctor
 from compressor.commands.evaluate import evaluate
+from compressor.commands.export import export
 from compressor.commands.plan import plan
 from compressor.commands.report import report
 from compressor.commands.run import run
@@ -19,7 +21,7 @@ from compressor.commands.schema import schema
 from compressor.commands.validate import validate
 from compressor.terminal import Commands, quieten_libraries, run_program
 
-COMMANDS = (run, validate, plan, cache, ablate, evaluate, report, doctor, schema)
+COMMANDS = (run, validate, plan, cache, ablate, export, evaluate, report, doctor, schema)
 """In the order of `--help`."""
 
 app = typer.Typer(
@@ -33,6 +35,7 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(bundle)
 
 
 def _version(wanted: bool) -> None:

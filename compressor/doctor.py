@@ -36,7 +36,6 @@ _LIBRARIES = (
     ("tensorboard", "tensorboard", "curves in TensorBoard", _TRAIN),
     ("onnx", "onnx", "export", _TRAIN),
     ("onnxscript", "onnxscript", "export", _TRAIN),
-    ("tensorrt", "tensorrt", "TensorRT engines on NVIDIA GPUs", "pip install 'compressor[gpu]'"),
     ("bentoml", "bentoml", "serving", "pip install 'compressor[serve]'"),
     ("lancedb", "lancedb", "galleries", "pip install 'compressor[gallery]'"),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -17,7 +18,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from compressor.errors import CompressorError, DataError, DiskFullError
 
@@ -26,10 +27,12 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FULL_WORDS = ("No space left on device", "os error 28", "Disk quota exceeded", "code: 28,")
 
 
-def atomic_write_bytes(path: Path | str, data: bytes) -> None:
-    """Write `data` to `path` whole or not at all; missing parent folders are made.
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[IO[bytes]]:
+    """A temporary file to fill, which takes its place at `path` when the block ends without an exception.
 
-    Raises `DiskFullError` where the disk is full (what was there before stays).
+    Missing parent folders are made. Raises `DiskFullError` where the disk is full (what was there before
+    stays).
     """
     target = Path(path)
     with disk_full_named(target):
@@ -38,7 +41,7 @@ def atomic_write_bytes(path: Path | str, data: bytes) -> None:
         temporary = _temporary_beside(target)
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
@@ -46,6 +49,15 @@ def atomic_write_bytes(path: Path | str, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
         _sync_folder(target.parent)
+
+
+def atomic_write_bytes(path: Path | str, data: bytes) -> None:
+    """Write `data` to `path` whole or not at all; missing parent folders are made.
+
+    Raises `DiskFullError` where the disk is full (what was there before stays).
+    """
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def atomic_write_text(path: Path | str, text: str) -> None:
@@ -58,18 +70,27 @@ def write_json(path: Path | str, obj: Any) -> None:
 
     Raises `ValueError` for NaN and infinities, which JSON does not have: a missing figure is null.
     """
-    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False)
-    atomic_write_text(path, text + "\n")
+    atomic_write_text(path, json_text(obj))
 
 
-def read_json(path: Path | str) -> Any:
+def json_text(obj: Any) -> str:
+    """`obj` as readable JSON with a line end. Raises `ValueError` for NaN and infinities."""
+    return json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path | str, *, strict: bool = False) -> Any:
     """The content of a JSON file.
 
-    Raises `FileNotFoundError` where there is none, `DataError` (path, line, cause) where it is not JSON.
+    `strict`, for a file of unknown origin, refuses what readers of JSON understand in different ways: a key
+    that stands twice in one object, NaN and infinities. Raises `FileNotFoundError` where there is no file,
+    `DataError` (path, line, cause) where it is not JSON.
     """
     target = Path(path)
+    hooks: dict[str, Any] = {}
+    if strict:
+        hooks = {"object_pairs_hook": _unique, "parse_constant": _no_number, "parse_float": _finite}
     try:
-        return json.loads(target.read_bytes().decode("utf-8-sig"))
+        return json.loads(target.read_bytes().decode("utf-8-sig"), **hooks)
     except json.JSONDecodeError as error:
         raise DataError(f"{target}:{error.lineno}: not valid JSON: {error.msg}") from error
     except UnicodeDecodeError as error:
@@ -78,6 +99,24 @@ def read_json(path: Path | str) -> Any:
         raise DataError(f"{target}: not usable JSON: nested too deeply") from error
     except ValueError as error:  # an integer of thousands of digits
         raise DataError(f"{target}: not usable JSON: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.80} stands twice in one object")
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_number(f"{text:.40}")
 
 
 def sha256_file(path: Path | str) -> str:

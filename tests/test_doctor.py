@@ -39,9 +39,7 @@ def test_everything_is_looked_for_once_and_told(tmp_path: Path) -> None:
     findings = diagnose(tmp_path)
     names = [finding.name for finding in findings]
     assert len(names) == len(set(names))
-    assert {"python", "cpu", "memory", "disk", "torch", "onnxruntime", "tensorrt", "java", "bentoml"} <= set(
-        names
-    )
+    assert {"python", "cpu", "memory", "disk", "torch", "onnxruntime", "java", "bentoml"} <= set(names)
     assert {"torchvision", "timm", "transformers", "open_clip", "accelerate", "onnx", "lancedb"} <= set(names)
     assert all(finding.detail and finding.needed_for for finding in findings)
     assert {finding.state for finding in findings} <= {"ok", "missing", "warning"}

@@ -55,7 +55,8 @@ class TimedBundle(Protocol):
 @dataclass(frozen=True)
 class Comparison:
     """`latency` for results.json; `artifacts` per precision of the student: `image` and `text` p50 in
-    milliseconds of batch-one calls, and `slower_than_fp32` (of one image and one text)."""
+    milliseconds of batch-one calls; of one image and one text, the `ratio` to fp32 (median of the rounds' own
+    ratios), its `ratio_interval`, and `slower_than_fp32`."""
 
     latency: Latency
     artifacts: dict[str, dict[str, Any]]
@@ -117,7 +118,29 @@ def compare_latency(
     latency = latency.model_copy(update={"batches": batches, "preprocess": preprocess})
     named = {"fp32": calls["student"]} if "student" in models else {}
     named |= {name.removeprefix("artifact:"): calls[name] for name in others}
-    return Comparison(latency, _artifact_figures(named))
+    return Comparison(latency, _artifact_figures(named, seed))
+
+
+def compare_artifacts(
+    artifacts: Mapping[str, TimedBundle],
+    images: Sequence[bytes | Image.Image],
+    texts: Sequence[str],
+    section: BenchmarkSection,
+    progress: Progress | None = None,
+    seed: int = 0,
+    clock: Clock = time.perf_counter_ns,
+) -> dict[str, dict[str, Any]]:
+    """Time precisions of one model against each other, `fp32` among them: as `Comparison.artifacts`.
+
+    Inputs and errors as in `compare_latency`.
+    """
+    if not images or not texts:
+        raise DataError("a benchmark needs at least one image and one text")
+    _check_threads(artifacts, section.threads)
+    runners = {name: _Runner(bundle, images, texts) for name, bundle in artifacts.items()}
+    tell = progress or (lambda done, total: None)
+    calls = time_rounds(runners, section, lambda done: tell(done, section.rounds), clock)
+    return _artifact_figures(calls, seed)
 
 
 def time_rounds(
@@ -197,20 +220,20 @@ def _latency(calls: dict[str, Calls], section: BenchmarkSection, provider: str, 
     )
 
 
-def _artifact_figures(calls: dict[str, Calls]) -> dict[str, dict[str, Any]]:
+def _artifact_figures(calls: dict[str, Calls], seed: int) -> dict[str, dict[str, Any]]:
     """A precision is slower than fp32 when its pair takes longer in the median of the rounds' own ratios."""
     figures: dict[str, dict[str, Any]] = {}
     for name, taken in calls.items():
-        slower = False
-        if name != "fp32" and "fp32" in calls:
-            slower = (
-                float(np.median(np.median(taken.pair, axis=1) / np.median(calls["fp32"].pair, axis=1))) > 1
-            )
-        figures[name] = {
+        found = figures[name] = {
             "image": float(np.median(taken.image)),
             "text": float(np.median(taken.text)),
-            "slower_than_fp32": slower,
+            "slower_than_fp32": False,
         }
+        if "fp32" in calls:
+            per_round = np.median(taken.pair, axis=1) / np.median(calls["fp32"].pair, axis=1)
+            ratio, interval = float(np.median(per_round)), median_interval(per_round[:, None], seed)
+            found |= {"ratio": ratio, "ratio_interval": interval.model_dump(mode="json")}
+            found["slower_than_fp32"] = ratio > 1
     return figures
 
 

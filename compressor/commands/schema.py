@@ -9,9 +9,9 @@ import typer
 
 
 def schema(
-    of: Annotated[str, typer.Argument(help="recipe, results or ablation.")] = "recipe",
+    of: Annotated[str, typer.Argument(help="recipe, results, ablation or bundle.")] = "recipe",
 ) -> None:
-    """Print the JSON Schema of recipes (for editors), of results.json or of ablation.json."""
+    """Print the JSON Schema of recipes (for editors), results.json, ablation.json or bundle.json."""
     if of == "results":
         from compressor.report.storage import schema_text
 
@@ -24,5 +24,9 @@ def schema(
         from compressor.recipe.schema import recipe_json_schema
 
         typer.echo(json.dumps(recipe_json_schema(), indent=2))
+    elif of == "bundle":
+        from compressor.runtime.manifest import manifest_schema
+
+        typer.echo(json.dumps(manifest_schema(), indent=2))
     else:
-        raise typer.BadParameter(f"'{of}' has no schema; recipe, results and ablation have")
+        raise typer.BadParameter(f"'{of}' has no schema; recipe, results, ablation and bundle have")

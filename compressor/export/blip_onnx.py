@@ -107,7 +107,7 @@ def _question(generator: BlipGenerator, image: Tensor) -> Traced:
 
 def _cross(generator: BlipGenerator, states: Tensor, *, asks: bool) -> Traced:
     dynamic = {0: "batch"} | ({1: "context"} if asks else {})
-    names = _flat(cache_names("cross", _layers(generator)))
+    names = cache_names("cross", _layers(generator))
     return Traced(CrossGraph(generator), (states,), [STATES], names, (dynamic,))
 
 
@@ -123,7 +123,7 @@ def _decoder(generator: BlipGenerator, states: Tensor, *, asks: bool) -> Traced:
     tokens = torch.zeros(_BATCH, _BEAMS, _LENGTH, dtype=torch.long)
     grown = {0: "batch", 1: "beams", 3: "past"}
     key, value = ({0: "batch"} | ({place: "context"} if asks else {}) for place in (3, 2))
-    inputs = [TOKENS, *_flat(cache_names("past", layers)), *_flat(cache_names("cross", layers))]
+    inputs = [TOKENS, *cache_names("past", layers), *cache_names("cross", layers)]
     example: tuple[Any, ...] = (tokens, past, cross)
     dynamic: tuple[Any, ...] = (
         {0: "batch", 1: "beams", 2: "length"},
@@ -134,13 +134,9 @@ def _decoder(generator: BlipGenerator, states: Tensor, *, asks: bool) -> Traced:
         inputs.append(CONTEXT_MASK)
         example += (torch.ones(states.shape[:2], dtype=torch.bool),)
         dynamic += ({0: "batch", 1: "context"},)
-    outputs = [LOGITS, *_flat(cache_names("present", layers))]
+    outputs = [LOGITS, *cache_names("present", layers)]
     return Traced(DecoderGraph(generator), example, inputs, outputs, dynamic)
 
 
 def _layers(generator: BlipGenerator) -> int:
     return int(halves(generator.config)[1].num_hidden_layers)
-
-
-def _flat(pairs: list[tuple[str, str]]) -> list[str]:
-    return [name for pair in pairs for name in pair]

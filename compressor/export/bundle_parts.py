@@ -7,8 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from compressor.export.quantize import quantize_tower
-from compressor.files import sha256_file
+from compressor.export.precision.dynamic import quantize_tower
 from compressor.runtime.schema import FileEntry
 
 _MOSTLY = 0.5
@@ -35,9 +34,7 @@ def quantized(source: GraphFile, target: Path) -> GraphFile:
 
 def file_entry(work: Path, path: Path) -> FileEntry:
     """The manifest's entry of a file in the bundle `work`."""
-    return FileEntry(
-        path=path.relative_to(work).as_posix(), sha256=sha256_file(path), bytes=path.stat().st_size
-    )
+    return FileEntry.of(work, path)
 
 
 def exporter_versions(opset: int) -> dict[str, Any]:

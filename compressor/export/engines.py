@@ -34,32 +34,39 @@ def make_engines(
     """Engines in the bundle folder `work`, by the name of the artifact; and why others could not be made.
 
     `graphs`: the ONNX files by precision. An engine that TensorRT cannot make is named with its reason, like
-    any precision that cannot be made. Raises `MissingDependencyError` where this machine can make none at
-    all and the section does not call them optional.
+    any precision that cannot be made. Raises `MissingDependencyError` where it is this machine that lacks
+    something (TensorRT, a driver, a GPU that TensorRT can use) and the section does not call engines
+    optional.
     """
-    names = {precision: engine_name(precision) for precision in section.precisions}
     reason = why_no_tensorrt()
-    if reason is not None and not section.optional:
-        raise MissingDependencyError(f"TensorRT engines (export.tensorrt) cannot be built here: {reason}")
-    if reason is not None:
-        log.warning("TensorRT engines are %s: %s", NOT_HERE, reason)
-        return {}, dict.fromkeys(names.values(), f"{NOT_HERE}: {reason}")
     made: dict[str, Towers] = {}
     not_made: dict[str, str] = {}
-    for precision, name in names.items():
-        if precision not in graphs:
-            not_made[name] = f"there is no {precision} graph to build it from"
-            continue
+    for precision in section.precisions:
+        name = engine_name(precision)
         try:
+            if reason is not None:
+                raise MissingDependencyError(reason)
+            if precision not in graphs:
+                raise ModelError(f"there is no {precision} graph to build it from")
             made[name] = {
                 tower: _engine(graph, tower, work / name / f"{tower}{ENGINE_SUFFIX}", section, timing_cache)
                 for tower, graph in graphs[precision].items()
             }
-        except ModelError as error:
-            not_made[name] = str(error).replace(f"{work}/", "")  # a temporary folder
+        except (MissingDependencyError, ModelError) as error:
+            if isinstance(error, MissingDependencyError) and not section.optional:
+                raise MissingDependencyError(
+                    f"TensorRT engines (export.tensorrt) cannot be built here: {error}"
+                ) from error
+            not_made[name] = _words(error, work)
             log.warning("%s cannot be made: %s", name, not_made[name])
             shutil.rmtree(work / name, ignore_errors=True)
     return made, not_made
+
+
+def _words(error: MissingDependencyError | ModelError, work: Path) -> str:
+    """Why an engine is missing: for want of a GPU, or because of its graph. `work` is a temporary folder."""
+    told = str(error).replace(f"{work}/", "")
+    return f"{NOT_HERE}: {told}" if isinstance(error, MissingDependencyError) else told
 
 
 def _engine(

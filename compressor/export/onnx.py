@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -18,6 +18,8 @@ from onnxscript import ir
 from torch import Tensor, nn
 
 from compressor.errors import ModelError
+from compressor.export.fuse import folded
+from compressor.runtime.padding import Padding
 from compressor.runtime.schema import IMAGE_INPUT, IMAGE_OUTPUT, TEXT_INPUT, TEXT_OUTPUT
 from compressor.students.encoder import Encoder
 
@@ -25,6 +27,8 @@ TowerName = Literal["image", "text"]
 LARGEST_INLINE = 1_500_000_000
 """Bytes of weights up to which they stay inside the ONNX file; protobuf itself ends at 2 GiB."""
 
+_CHECKED = 8  # texts that are embedded with and without their padding
+_SAME = 1e-4  # largest difference between the two, of unit rows
 _CHATTY = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
@@ -59,31 +63,60 @@ def export_tower(
     path: Path,
     opset: int = 18,
     largest_inline: int = LARGEST_INLINE,
+    padding: Padding | None = None,
 ) -> Path | None:
     """Write one tower as ONNX to `path`; returns the file of external weights, or None if they are inside.
 
     `example`: real inputs (N >= 1) of the tower; only their shape, and for texts their validity, matters.
-    The batch is the one dynamic dimension. The encoder must be on the CPU and in evaluation mode
-    (`ready_for_export`). The same encoder gives the same bytes: whatever the exporter notes about the
+    The batch is the one dynamic dimension; with `padding` so is the length of texts, up to the longest, and
+    the graph is run without the padding that no row of a batch needs. The encoder must be on the CPU and in
+    evaluation mode (`ready_for_export`). Blocks that fold into one convolution are folded in the graph alone
+    (`compressor.export.fuse`). The same encoder gives the same bytes: whatever the exporter notes about the
     machine, source paths above all, is removed.
 
-    Raises `ModelError` where the tower cannot be expressed as ONNX, or not at this opset.
+    Raises `ModelError` where the tower cannot be expressed as ONNX, or not at this opset; for a text tower
+    that says something else without its padding, or takes texts of one length only.
     """
     module = ImageTower(encoder) if tower == "image" else TextTower(encoder)
     input_name, output_name = (IMAGE_INPUT, IMAGE_OUTPUT) if tower == "image" else (TEXT_INPUT, TEXT_OUTPUT)
     # Two rows: a batch of one would be taken for a constant.
     rows = torch.from_numpy(np.ascontiguousarray(np.resize(example, (2, *example.shape[1:]))))
+    dynamic = {0: "batch"}
+    if tower == "text" and padding is not None:
+        _check_shorter_texts(module, example, padding)
+        # Neither the longest, which would be taken for the only one, nor as many as there are rows.
+        rows, dynamic = rows[:, : max(3, padding.longest // 2)].contiguous(), {0: "batch", 1: "length"}
     return export_graph(
-        module,
+        folded(module, rows) if tower == "image" else module,
         (rows,),
         path,
         name=f"the {tower} tower",
         input_names=[input_name],
         output_names=[output_name],
-        dynamic_shapes={input_name: {0: "batch"}},
+        dynamic_shapes={input_name: dynamic},
         opset=opset,
         largest_inline=largest_inline,
+        notes=padding.as_notes() if tower == "text" and padding is not None else {},
     )
+
+
+def _check_shorter_texts(module: nn.Module, example: NDArray[Any], padding: Padding) -> None:
+    """Refuse a tower whose texts may not lose their padding: SigLIP reads it, open_clip's CLIP demands it."""
+    for row in example[:_CHECKED]:
+        whole = torch.from_numpy(row[None])
+        short = torch.from_numpy(padding.trimmed(row[None]).copy())
+        try:
+            with torch.no_grad():
+                difference = float((module(whole) - module(short)).abs().max())
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ModelError(
+                f"the text tower takes {padding.longest} tokens and no fewer; set export.text_length to fixed"
+            ) from error
+        if not difference <= _SAME:
+            raise ModelError(
+                f"the text tower reads padding (without it embeddings differ by {difference:.2g}); "
+                "set export.text_length to fixed"
+            )
 
 
 def export_graph(
@@ -97,12 +130,14 @@ def export_graph(
     dynamic_shapes: Any,
     opset: int = 18,
     largest_inline: int = LARGEST_INLINE,
+    notes: Mapping[str, str] | None = None,
 ) -> Path | None:
     """Write a module as ONNX to `path`; returns the file of external weights, or None if they are inside.
 
     `example` are the arguments of one call, `dynamic_shapes` their dynamic dimensions as
-    `torch.onnx.export` reads them, `name` what an error calls the graph. The same module gives the same
-    bytes, as for `export_tower`, which see for what is asked of the model and what is raised.
+    `torch.onnx.export` reads them, `name` what an error calls the graph, `notes` the file's metadata. The
+    same module gives the same bytes, as for `export_tower`, which see for what is asked of the model and what
+    is raised.
     """
     try:
         with _quiet(), torch.no_grad():
@@ -125,6 +160,7 @@ def export_graph(
     model = program.model
     _check_opset(model, opset, name)
     _forget_the_machine(model)
+    model.metadata_props.update(notes or {})
     external = _save(model, path, largest_inline)
     onnx.checker.check_model(str(path), full_check=external is None)
     return external

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressor.data.pairs import PairSet, Row
-from compressor.errors import DataError
+from compressor.errors import BadImageError, DataError
 from compressor.export.onnx import TowerName
 from compressor.preprocess.preprocessor import Preprocessor
 
@@ -70,6 +70,40 @@ class ParitySamples:
             )
         pixels = preprocessor.images([pairs.image(index) for index in chosen])
         return cls(pixels, texts, _recall_set(pairs, _spread(rows, recall_images), preprocessor))
+
+
+@dataclass(frozen=True)
+class CalibrationSamples:
+    """Training pairs by which the range of activations is found: `pixel_values` float32 (N, 3, H, W),
+    `input_ids` int64 (M, L)."""
+
+    pixel_values: NDArray[np.float32]
+    input_ids: NDArray[np.int64]
+
+    def of(self, tower: TowerName) -> NDArray[np.float32] | NDArray[np.int64]:
+        """The inputs of one tower."""
+        return self.pixel_values if tower == "image" else self.input_ids
+
+    @classmethod
+    def of_pairs(cls, pairs: PairSet, preprocessor: Preprocessor, samples: int) -> CalibrationSamples:
+        """At most `samples` images, evenly spread over the rows, and as many different captions, preprocessed
+        as the student is served. Images that do not decode are passed over.
+
+        Raises `DataError` where none decodes, or there is no caption.
+        """
+        chosen = _spread(range(len(pairs.rows)), samples)
+        images = []
+        for index in chosen:
+            try:
+                images.append(pairs.image(index))
+            except BadImageError:
+                continue
+        with_captions = [row for row in pairs.rows if row.captions]
+        rows = [with_captions[place] for place in _spread(range(len(with_captions)), samples)]
+        texts = _distinct_texts(rows, preprocessor, samples)
+        if not images or not len(texts):
+            raise DataError(f"the {pairs.split} split has no images or no captions to calibrate on")
+        return cls(preprocessor.images(images), texts)
 
 
 def _recall_set(pairs: PairSet, rows: Sequence[int], preprocessor: Preprocessor) -> RecallSet:

@@ -121,16 +121,21 @@ def _add_profile(
             f"{onnx}: the graph has the inputs {', '.join(sorted(names))}, and there are profiles for "
             f"{', '.join(sorted(profiles)) or 'none'}"
         )
-    profile = builder.create_optimization_profile()
     for tensor in tensors:
-        shape, sizes = tuple(tensor.shape), profiles[tensor.name]
+        shape = tuple(tensor.shape)
         if not shape or shape[0] != -1 or -1 in shape[1:]:
             raise ModelError(
                 f"{onnx}: {tensor.name} has the shape {shape}; the batch, and nothing else, must be dynamic"
             )
-        least, best, most = ((size, *shape[1:]) for size in (sizes.min, sizes.opt, sizes.max))
-        profile.set_shape(tensor.name, least, best, most)
-    if config.add_optimization_profile(profile) < 0:
+    profile = builder.create_optimization_profile()
+    try:
+        for tensor in tensors:
+            sizes, item = profiles[tensor.name], tuple(tensor.shape)[1:]
+            profile.set_shape(tensor.name, *((size, *item) for size in (sizes.min, sizes.opt, sizes.max)))
+        accepted = config.add_optimization_profile(profile) >= 0
+    except RuntimeError:  # of `set_shape`, which has no other way to refuse
+        accepted = False
+    if not accepted:
         raise ModelError(f"{onnx}: TensorRT refuses the batch sizes {_shown(profiles)}")
 
 

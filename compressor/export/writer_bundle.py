@@ -20,7 +20,7 @@ from compressor.export.writer_samples import WriterSamples
 from compressor.files import atomic_folder, write_json
 from compressor.recipe.outcome import ExportSection
 from compressor.runtime.schema import MANIFEST, PREPROCESS, TOKENIZER, Role, TowerArtifact
-from compressor.runtime.session import first_line
+from compressor.runtime.tower import first_line
 from compressor.runtime.writer_graphs import open_graphs
 from compressor.runtime.writer_schema import (
     GraphName,
@@ -143,7 +143,7 @@ def _make_graphs(
                 not_made[precision] = f"{type(error).__name__}: {first_line(error)}"
                 log.warning("%s cannot be made: %s", precision, not_made[precision])
                 shutil.rmtree(work / precision, ignore_errors=True)
-    if "fp32" not in section.precisions:
+    if "fp32" not in section.artifacts:
         shutil.rmtree(work / "fp32")
     return graphs, not_made
 

@@ -12,6 +12,7 @@ figure of quality that a few samples suffice for.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -128,19 +129,15 @@ def _question(graphs: WriterGraphs, reference: WriterReference) -> TowerParity:
 
 def _cross(graphs: WriterGraphs, reference: WriterReference) -> TowerParity:
     """Every layer's keys and values are compared; what is told is their mean, and the worst of all."""
-    module = CrossGraph(reference.generator)
-    names = [name for pair in cache_names("cross", len(module.layers)) for name in pair]
-    ours: dict[str, list[Array]] = {name: [] for name in names}
-    theirs: dict[str, list[Array]] = {name: [] for name in names}
+    ours: defaultdict[str, list[Array]] = defaultdict(list)
+    theirs: defaultdict[str, list[Array]] = defaultdict(list)
     for part in reference.batches:
         found = graphs.cross.run({STATES: part.states})
-        with torch.inference_mode():
-            known = [each.numpy() for pair in module(torch.from_numpy(part.states)) for each in pair]
-        for name, value in zip(names, known, strict=True):
+        for name, value in _true_cross(part, reference).items():
             theirs[name].append(_context_first(name, value, part.mask))
             ours[name].append(_context_first(name, found[name], part.mask))
     judged = {
-        name: judge_states(_stacked(theirs[name]), _stacked(ours[name]), reference.bounds) for name in names
+        name: judge_states(_stacked(theirs[name]), _stacked(ours[name]), reference.bounds) for name in theirs
     }
     fault = next((f"{name}: {each.reason}" for name, each in judged.items() if each.reason), "")
     means = [each.cosine for each in judged.values() if each.cosine is not None]
@@ -150,20 +147,21 @@ def _cross(graphs: WriterGraphs, reference: WriterReference) -> TowerParity:
     )
 
 
+def _true_cross(part: ReferencePart, reference: WriterReference) -> dict[str, Array]:
+    """The keys and values of cross-attention as PyTorch gives them."""
+    module = CrossGraph(reference.generator)
+    with torch.inference_mode():
+        found = [each.numpy() for pair in module(torch.from_numpy(part.states)) for each in pair]
+    return dict(zip(cache_names("cross", len(module.layers)), found, strict=True))
+
+
 def _decoder(graphs: WriterGraphs, reference: WriterReference) -> TowerParity:
     most = max(1, _ROWS // len(reference.batches))
     ours, theirs = [], []
     for part in reference.batches:
-        with torch.inference_mode():
-            cross = [
-                each.numpy()
-                for pair in CrossGraph(reference.generator)(torch.from_numpy(part.states))
-                for each in pair
-            ]
-        names = [name for pair in cache_names("cross", len(cross) // 2) for name in pair]
-        steps = Decoding(graphs.decoder, dict(zip(names, cross, strict=True)), part.mask)
+        steps = Decoding(graphs.decoder, _true_cross(part, reference), part.mask)
         counted = _counted(part)
-        chosen = np.unique(np.linspace(0, counted.sum() - 1, most).astype(int)) if counted.any() else []
+        chosen = _places(int(counted.sum()), most)
         ours.append(_forced(steps, part, reference.vocabulary)[counted][chosen])
         theirs.append(part.logits[counted][chosen])
     return judge_states(np.concatenate(theirs), np.concatenate(ours), reference.bounds)
@@ -251,5 +249,6 @@ def _stacked(batches: list[Array]) -> Array:
     return np.concatenate([each[:, _places(longest)].reshape(len(each), -1) for each in filled])
 
 
-def _places(length: int) -> NDArray[np.int64]:
-    return np.unique(np.linspace(0, length - 1, min(_PLACES, length)).astype(np.int64))
+def _places(length: int, most: int = _PLACES) -> NDArray[np.int64]:
+    """At most so many of the places 0 to `length` - 1, spread evenly."""
+    return np.linspace(0, length - 1, min(most, length)).round().astype(np.int64)

@@ -46,7 +46,7 @@ def run(context: Context, key: str) -> Outcome:
     }
     pairs = context.pairs(context.recipe.evaluate.split)
     kept = context.recipe.benchmark.batch_sizes
-    images, texts = _inputs(pairs, max(kept))
+    images, texts = first_samples(pairs, max(kept))
     comparison = compare_latency(models, images, texts, section, context.progress("timing"), artifacts=others)
     facts = {
         "latency": comparison.latency.model_dump(mode="json"),
@@ -67,7 +67,7 @@ def run(context: Context, key: str) -> Outcome:
     return Outcome([folder.benchmark], summary, {})
 
 
-def _inputs(pairs: PairSet, count: int) -> tuple[list[Image.Image], list[str]]:
+def first_samples(pairs: PairSet, count: int) -> tuple[list[Image.Image], list[str]]:
     """The first `count` pictures that decode, and their captions; evaluation has counted the others."""
     images: list[Image.Image] = []
     texts: list[str] = []

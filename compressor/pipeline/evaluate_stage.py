@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compressor.data.pairs import PairSet
 from compressor.files import write_json
 from compressor.pipeline.context import Context
 from compressor.pipeline.distill_stage import roles
@@ -31,6 +32,7 @@ def inputs(context: Context) -> dict[str, Any]:
     return {
         "evaluate": section.model_dump(mode="json"),
         "data": context.pairs(section.split).fingerprint,
+        "calibration": context.pairs(context.validation_split).fingerprint,
         "max_bad_fraction": context.recipe.data.max_bad_fraction,
         "seed": context.recipe.seed,
     }
@@ -50,6 +52,7 @@ def run(context: Context, key: str) -> Outcome:
     facts = {
         "quality": quality,
         "retention": _retention(context, ranks),
+        "calibration": _calibration(context),
         "examples": pick_examples(encoded.get("teacher"), student, pairs, section.examples),
         "data": {section.split: counts},
     }
@@ -59,31 +62,35 @@ def run(context: Context, key: str) -> Outcome:
     )
 
 
-def _encode(context: Context, role: Role) -> EncodedPairs:
+def _encode(context: Context, role: Role, pairs: PairSet | None = None) -> EncodedPairs:
     """A role's embeddings through its bundle, at the precision the bundle itself would serve."""
     from compressor.runtime.bundle import Bundle
 
-    return _encode_with(context, Bundle.open(context.folder.bundle_of(role)), f"encoding with the {role}")
+    bundle = Bundle.open(context.folder.bundle_of(role))
+    return _encode_with(context, bundle, f"encoding with the {role}", pairs)
 
 
-def _encode_with(context: Context, encoder: PairEncoder, label: str) -> EncodedPairs:
+def _encode_with(
+    context: Context, encoder: PairEncoder, label: str, pairs: PairSet | None = None
+) -> EncodedPairs:
+    """Embeddings of `pairs`, None for those that are evaluated."""
     from compressor.evaluate.encode import encode_pairs
 
     section = context.recipe.evaluate
     return encode_pairs(
         encoder,
-        context.pairs(section.split),
+        pairs or context.pairs(section.split),
         section.batch_size,
         context.progress(label),
         context.recipe.data.max_bad_fraction,
     )
 
 
-def _encode_teacher(context: Context, ids: Sequence[str]) -> EncodedPairs:
+def _encode_teacher(context: Context, ids: Sequence[str], pairs: PairSet | None = None) -> EncodedPairs:
     """The teacher's embeddings of the same rows: through its bundle, read, or the members' side by side."""
     if context.teacher_has_bundle:
-        return _encode(context, "teacher")
-    members = [_encode_without_bundle(context, teacher, ids) for teacher in context.teachers]
+        return _encode(context, "teacher", pairs)
+    members = [_encode_without_bundle(context, teacher, ids, pairs) for teacher in context.teachers]
     section = context.recipe.teacher
     if not isinstance(section, EnsembleTeacher):
         return members[0]
@@ -99,17 +106,19 @@ def _encode_teacher(context: Context, ids: Sequence[str]) -> EncodedPairs:
     return replace(members[0], image_embeds=images, text_embeds=texts)
 
 
-def _encode_without_bundle(context: Context, teacher: Teacher, ids: Sequence[str]) -> EncodedPairs:
+def _encode_without_bundle(
+    context: Context, teacher: Teacher, ids: Sequence[str], pairs: PairSet | None
+) -> EncodedPairs:
     """Embeddings of a teacher as they were read, or as its PyTorch model makes them."""
     if teacher.section.runnable:
         from compressor.export.pytorch import TorchEncoder
         from compressor.students.encoder import Model
 
         assert isinstance(teacher.model, Model)  # a teacher of one modality ranks nothing
-        return _encode_with(context, TorchEncoder(teacher.model), f"encoding with {teacher.label}")
+        return _encode_with(context, TorchEncoder(teacher.model), f"encoding with {teacher.label}", pairs)
     from compressor.evaluate.encode import EncodedPairs
 
-    rows = {row.id: row for row in context.pairs(context.recipe.evaluate.split).rows}
+    rows = {row.id: row for row in (pairs or context.pairs(context.recipe.evaluate.split)).rows}
     kept = [rows[name] for name in ids]
     stored = teacher.embeddings
     return EncodedPairs(
@@ -151,6 +160,29 @@ def _retention(context: Context, ranks: dict[Role, Ranks]) -> dict[str, Any] | N
         pytorch_rsum=_encode_with(context, before_export, "encoding in PyTorch").ranks().rsum,
     )
     return found.model_dump(mode="json")
+
+
+def _calibration(context: Context) -> dict[str, Any] | None:
+    """The teacher's cosines on the student's scale, from validation pairs; None without a teacher."""
+    from compressor.export.calibration import CalibrationPairs, fit_calibration
+    from compressor.pipeline.calibration import some_pairs
+
+    if not context.teacher_ranks:
+        return None
+    pairs = some_pairs(context.pairs(context.validation_split))
+    student = _encode(context, "student", pairs)
+    teacher = _encode_teacher(context, student.ids, pairs)
+    found = fit_calibration(
+        CalibrationPairs(
+            teacher=(teacher.image_embeds, teacher.text_embeds),
+            student=(student.image_embeds, student.text_embeds),
+            text_to_image=student.text_to_image,
+        ),
+        split=context.validation_split,
+        precision=read_manifest(context.folder.bundle).default_precision,
+        seed=context.recipe.seed,
+    )
+    return None if found is None else found.model_dump(mode="json")
 
 
 STAGE = Stage("evaluate", ("teacher", "distill", "export"), about, inputs, run)

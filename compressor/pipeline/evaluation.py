@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from compressor.data import open_pairs
-from compressor.errors import RecipeError
+from compressor.errors import BundleError, RecipeError
 from compressor.evaluate.encode import encode_pairs
 from compressor.evaluate.retrieval import retrieval
 from compressor.pipeline.progress import Reporter
@@ -23,6 +23,8 @@ from compressor.recipe.overrides import apply_overrides, flatten
 from compressor.recipe.problems import Problem, explain, message, mistaken_truths, origin_of
 from compressor.recipe.source import COMMAND_LINE, Origin, Value
 from compressor.runtime.bundle import Bundle
+from compressor.runtime.manifest import read_manifest
+from compressor.runtime.writer_schema import WriterManifest
 
 
 class _Described(Section):
@@ -91,6 +93,11 @@ def evaluate_bundle(
     chosen = cast(Split, split)
     section = data_section(kind, annotations, images, chosen, options)
     folder = bundle / "bundle" if (bundle / "bundle" / "bundle.json").is_file() else bundle
+    if isinstance(read_manifest(folder), WriterManifest):
+        raise BundleError(
+            f"{folder}: this bundle writes, and retrieval cannot be measured of it; "
+            "captions and answers are measured by the `evaluate` stage of a run"
+        )
     opened = Bundle.open(folder, precision=precision, threads=threads)
     pairs = open_pairs(section, chosen)
     encoded = encode_pairs(

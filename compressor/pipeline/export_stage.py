@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.pipeline.context import Context
 from compressor.pipeline.distill_stage import roles
 from compressor.pipeline.engines import engine_inputs, engines_planned
+from compressor.pipeline.precision_search import search_inputs, search_precisions
 from compressor.pipeline.stage import Outcome, Stage
 from compressor.runtime.schema import BundleManifest, Role
 
@@ -17,17 +18,25 @@ if TYPE_CHECKING:
 
 def about(context: Context) -> str:
     names = [*roles(context), *(["teacher"] if context.teacher_has_bundle else [])]
-    precisions = ", ".join(context.recipe.export.precisions)
+    precisions = ", ".join(context.recipe.export.tried)
     engines = engines_planned(context.recipe)
-    return f"{', '.join(names)} to ONNX ({precisions}){engines}, each checked against PyTorch"
+    search = ", timed, the best kept" if context.recipe.export.search else ""
+    return f"{', '.join(names)} to ONNX ({precisions}){engines}, each checked against PyTorch{search}"
 
 
 def inputs(context: Context) -> dict[str, Any]:
     return {
         "export": context.recipe.export.model_dump(mode="json"),
         "val": context.pairs(context.validation_split).fingerprint,
+        **_calibration_inputs(context),
+        **search_inputs(context),
         **engine_inputs(context.recipe),
     }
+
+
+def _calibration_inputs(context: Context) -> dict[str, Any]:
+    calibrates = "int8_static" in context.recipe.export.tried
+    return {"train": context.pairs("train").fingerprint} if calibrates else {}
 
 
 def run(context: Context, key: str) -> Outcome:
@@ -51,11 +60,12 @@ def run(context: Context, key: str) -> Outcome:
 def _export(context: Context, model: Model, role: Role, outputs: list[Path]) -> BundleManifest:
     """One bundle. Only the student gets every precision: the others are there to be compared with at fp32."""
     from compressor.export.bundle_writer import write_bundle
-    from compressor.export.parity import ParitySamples
+    from compressor.export.samples import CalibrationSamples, ParitySamples
 
     section = context.recipe.export
     if role != "student":
-        section = section.model_copy(update={"precisions": ("fp32",), "default": "fp32", "tensorrt": None})
+        only = {"precisions": ("fp32",), "search": False, "default": "fp32", "tensorrt": None}
+        section = section.model_copy(update=only)
     context.reporter.work(f"exporting the {role}", 0, 1)
     samples = ParitySamples.of_pairs(
         context.pairs(context.validation_split),
@@ -63,6 +73,11 @@ def _export(context: Context, model: Model, role: Role, outputs: list[Path]) -> 
         model.preprocessor,
         section.parity.samples,
     )
+    calibration = None
+    if "int8_static" in section.tried:
+        calibration = CalibrationSamples.of_pairs(
+            context.pairs("train"), model.preprocessor, section.calibration.samples
+        )
     target = context.folder.bundle_of(role)
     manifest = write_bundle(
         model,
@@ -71,9 +86,12 @@ def _export(context: Context, model: Model, role: Role, outputs: list[Path]) -> 
         role=role,
         samples=samples,
         lineage=context.lineage(),
+        calibration=calibration,
         judge_quality=not context.rehearsal,
         timing_cache=context.folder.cache / "tensorrt",
     )
+    if section.search:
+        manifest = search_precisions(context, manifest)
     context.reporter.work(f"exporting the {role}", 1, 1)
     outputs.append(target)
     return manifest
@@ -85,7 +103,10 @@ def _facts(manifest: BundleManifest) -> dict[str, Any]:
 
 def _summary(role: str, manifest: BundleManifest) -> str:
     parts = [f"{name} {artifact.status}" for name, artifact in manifest.artifacts.items()]
-    parts += [f"{name} not made" for name in manifest.not_made]
+    left_out = manifest.search.left_out if manifest.search is not None else {}
+    parts += [f"{name} {'left out' if name in left_out else 'not made'}" for name in manifest.not_made]
+    if manifest.search is not None:
+        parts += [f"{goal} is {name}" for goal, name in manifest.search.winners.items()]
     return f"{role} {manifest.parameters['total'] / 1e6:.2f} M parameters, {', '.join(parts)}"
 
 

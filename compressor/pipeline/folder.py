@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import CompressorError, RunLockedError
-from compressor.files import read_json, sha256_file, write_json
+from compressor.files import atomic_write_bytes, read_json, sha256_file, write_json
 from compressor.runtime.schema import Role
 
 STATE_VERSION = 1
@@ -77,7 +78,26 @@ class RunFolder:
         entry = self.record(stage)
         if entry is None or entry.get("key") != key:
             return False
-        return all(self._stands(path, facts) for path, facts in entry["outputs"].items())
+        added = entry.get("rewritten", {})
+        return all(
+            any(self._stands(path, known) for known in [facts, *added.get(path, [])])
+            for path, facts in entry["outputs"].items()
+        )
+
+    def rewrite(self, stage: str, file: Path, content: bytes) -> None:
+        """Replace an output of a finished stage, which goes on counting as finished.
+
+        For a later stage that completes what an earlier one began. The new hash is recorded before the file
+        is replaced, beside the one that stands there now: a kill between the two leaves a file that is known.
+        What was recorded first stays, so that the keys of the stages in between do.
+        """
+        stages = self._stages()
+        if stage in stages:
+            path = str(file.relative_to(self.root))
+            coming = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            stages[stage].setdefault("rewritten", {})[path] = [_facts(file), coming]
+            self._write(stages)
+        atomic_write_bytes(file, content)
 
     def _stands(self, path: str, facts: dict[str, Any]) -> bool:
         file = self.root / path
@@ -99,20 +119,20 @@ class RunFolder:
             "key": key,
             "seconds": round(seconds, 3),
             "facts": facts,
-            "outputs": {
-                str(f.relative_to(self.root)): {"bytes": f.stat().st_size, "sha256": sha256_file(f)}
-                for f in files
-            },
+            "outputs": {str(f.relative_to(self.root)): _facts(f) for f in files},
         }
         stages = self._stages()
         stages[stage] = entry
-        write_json(self.state_file, {"version": STATE_VERSION, "stages": stages})
+        self._write(stages)
 
     def forget(self, stage: str) -> None:
         """Drop the record of a stage, so that it runs again."""
         stages = self._stages()
         if stages.pop(stage, None) is not None:
-            write_json(self.state_file, {"version": STATE_VERSION, "stages": stages})
+            self._write(stages)
+
+    def _write(self, stages: dict[str, dict[str, Any]]) -> None:
+        write_json(self.state_file, {"version": STATE_VERSION, "stages": stages})
 
     def _stages(self) -> dict[str, dict[str, Any]]:
         try:
@@ -127,14 +147,27 @@ class RunFolder:
         return {name: entry for name, entry in stages.items() if _is_record(entry)}
 
 
+def _facts(file: Path) -> dict[str, Any]:
+    return {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
+
+
 def _is_record(entry: Any) -> bool:
     """True for an entry of `state.json` that has all its parts."""
     if not isinstance(entry, dict):
         return False
     parts = {"key": str, "seconds": int | float, "facts": dict, "outputs": dict}
-    return all(isinstance(entry.get(name), kind) for name, kind in parts.items()) and all(
+    rewritten = entry.get("rewritten", {})
+    return (
+        all(isinstance(entry.get(name), kind) for name, kind in parts.items())
+        and all(map(_are_facts, entry["outputs"].values()))
+        and isinstance(rewritten, dict)
+        and all(isinstance(known, list) and all(map(_are_facts, known)) for known in rewritten.values())
+    )
+
+
+def _are_facts(facts: Any) -> bool:
+    return (
         isinstance(facts, dict)
         and isinstance(facts.get("bytes"), int)
         and isinstance(facts.get("sha256"), str)
-        for facts in entry["outputs"].values()
     )

@@ -14,9 +14,9 @@ CODE_VERSION = {
     "cache": 1,
     "distill": 1,
     "export": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "benchmark": 1,
-    "report": 1,
+    "report": 2,
 }
 
 _LIBRARIES = {

@@ -20,7 +20,7 @@ EARLIER = ("teacher", "cache", "distill", "export", "evaluate", "benchmark")
 
 
 def about(context: Context) -> str:
-    return "results.json, report.html, report.md, model card"
+    return "results.json, report.html, report.md, model card, the bundle's own card and figures"
 
 
 def inputs(context: Context) -> dict[str, Any]:
@@ -32,14 +32,15 @@ def run(context: Context, key: str) -> Outcome:
 
 
 def publish(context: Context, results: Results) -> Outcome:
-    """Judge the goals, and write the results and every form of the report."""
+    """Judge the goals, write the results and every form of the report, and complete the bundle."""
+    from compressor.pipeline.publishing import complete_bundle
     from compressor.report.goals import judge
     from compressor.report.write import write_report
 
     results = results.model_copy(update={"goals": judge(context.recipe.goals, results)})
     write_json(context.folder.results, results.model_dump(mode="json"))
     curves = {str(role): curve_of(context, role) for role in roles(context)}
-    files = write_report(context.folder.root, results, curves)
+    files = [*write_report(context.folder.root, results, curves), *complete_bundle(context, results)]
     return Outcome([context.folder.results, *files], summary(context, results))
 
 
@@ -70,8 +71,9 @@ def assemble(context: Context) -> Results:
         retention=evaluation["retention"],
         latency=benchmark["latency"],
         size=_sizes(manifests),
+        calibration=evaluation["calibration"],
         artifacts=_artifacts(manifests["student"], benchmark["artifacts"]),
-        not_made=manifests["student"].not_made,
+        not_made=_not_made(manifests["student"]),
         training=training,
         data={**data, **evaluation["data"]},
         stages={stage: {"seconds": record["seconds"]} for stage, record in records.items()},
@@ -104,10 +106,28 @@ def _sizes(manifests: dict[str, BundleManifest]) -> dict[str, Any]:
     return sizes
 
 
+def _not_made(manifest: BundleManifest) -> dict[str, str]:
+    """What has no figures; what a search left out has some."""
+    left_out = manifest.search.left_out if manifest.search is not None else {}
+    return {name: reason for name, reason in manifest.not_made.items() if name not in left_out}
+
+
 def _artifacts(manifest: BundleManifest, timings: dict[str, Any]) -> dict[str, Any]:
+    """Figures by precision; times are those of the search where there was one, because all were in it."""
     figures: dict[str, Any] = {}
-    for name, artifact in manifest.artifacts.items():
+    search = manifest.search
+    left_out = search.left_out if search is not None else {}
+    for name, artifact in {**manifest.artifacts, **left_out}.items():
         timed = timings.get(name, {})
+        candidate = search.candidates.get(name) if search is not None else None
+        if candidate is not None:
+            timed = {
+                "image": candidate.image_ms,
+                "text": candidate.text_ms,
+                "ratio": candidate.ratio,
+                "slower_than_fp32": candidate.ratio > 1,
+            }
+        interval = artifact.recall_delta_interval
         towers = {
             tower: {
                 "cosine": entry.cosine,
@@ -122,6 +142,12 @@ def _artifacts(manifest: BundleManifest, timings: dict[str, Any]) -> dict[str, A
         figures[name] = {
             **towers,
             "recall_delta": artifact.recall_delta,
+            "recall_delta_interval": None if interval is None else {"low": interval[0], "high": interval[1]},
+            "overlap": artifact.overlap,
+            "pair_ratio": timed.get("ratio"),
+            "beaten_by": "" if candidate is None else candidate.beaten_by,
+            "wins": [goal for goal, won in search.winners.items() if won == name] if search else [],
+            "in_bundle": name not in left_out,
             "status": artifact.status,
             "reason": artifact.reason,
             "slower_than_fp32": bool(timed.get("slower_than_fp32", False)),

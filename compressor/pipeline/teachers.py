@@ -73,6 +73,9 @@ class Teacher:
                 "embed_dim": model.encoder.embed_dim,
                 "origin": model.origin,
             }
+            licence = getattr(model, "licence", "")
+            if licence:
+                found["licence"] = licence
         return {"kind": getattr(self.section, "kind", ""), **found}
 
     @property

@@ -36,7 +36,7 @@ from compressor.recipe.models import (
     TransformersImageTower,
     TransformerTextTower,
 )
-from compressor.recipe.outcome import GOAL
+from compressor.recipe.outcome import EXPORT_GOALS, GOAL
 from compressor.recipe.overrides import KeyPath
 from compressor.recipe.problems import message
 from compressor.recipe.recipe import Recipe
@@ -247,10 +247,19 @@ def _text(recipe: Recipe) -> Iterator[Finding]:
 
 def _outcome(recipe: Recipe) -> Iterator[Finding]:
     export = recipe.export
+    if export.search:
+        if recipe.head is not None:
+            yield ("export", "search"), "is for students that embed, and this one writes; allowed: false"
+        return
     names = ", ".join(export.precisions)
     if len(set(export.precisions)) < len(export.precisions):
         yield ("export", "precisions"), f"names one twice: {names}"
-    if export.default not in export.precisions:
+    if export.default in EXPORT_GOALS:
+        yield (
+            ("export", "default"),
+            f"is {export.default}, which only a search finds; allowed: a precision, or export.search=true",
+        )
+    elif export.default not in export.precisions:
         where = ("export", "default") if "default" in export.model_fields_set else ("export", "precisions")
         allowed = names or "none is made"
         yield (

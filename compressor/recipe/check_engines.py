@@ -8,7 +8,11 @@ from compressor.recipe.outcome import engine_name
 from compressor.recipe.overrides import KeyPath
 from compressor.recipe.recipe import Recipe
 
-NOT_READ_BY_TENSORRT = {"int8": "activations that are quantised as they come"}
+NOT_READ_BY_TENSORRT = {
+    "int8": "activations that are quantised as they come",
+    "int8_weights": "an operator of ONNX Runtime's own",
+    "int4_weights": "an operator of ONNX Runtime's own",
+}
 """Precisions of the ONNX artifacts from which no engine can be built, and what is in them."""
 
 
@@ -21,11 +25,11 @@ def engine_findings(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         yield path, "is for students that embed, and this one writes; allowed: null"
     if len(set(section.precisions)) < len(section.precisions):
         yield (*path, "precisions"), f"names one twice: {', '.join(section.precisions)}"
-    readable = [name for name in recipe.export.precisions if name not in NOT_READ_BY_TENSORRT]
+    readable = [name for name in recipe.export.tried if name not in NOT_READ_BY_TENSORRT]
     for precision in dict.fromkeys(section.precisions):
         if precision in NOT_READ_BY_TENSORRT:
             why = f"{precision} has {NOT_READ_BY_TENSORRT[precision]}, which TensorRT does not read"
-        elif precision not in recipe.export.precisions:
+        elif precision not in recipe.export.tried:
             why = f"export.precisions makes no {precision} graph to build from"
         else:
             continue

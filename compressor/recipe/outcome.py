@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
 from compressor.recipe.base import Section
 from compressor.recipe.data import Split
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "int8_static", "int8_weights", "int4_weights"]
+"""`int8` quantises activations as they come, `int8_static` by ranges that were measured beforehand, the
+`_weights` none at all."""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+ExportGoal = Literal["smallest", "fastest", "balanced"]
+EXPORT_GOALS: tuple[ExportGoal, ...] = get_args(ExportGoal)
+CalibrationMethod = Literal["minmax", "percentile", "entropy", "best"]
 GOAL = re.compile(
     r"^\s*(?P<key>[a-z0-9_.]+)\s*(?P<op>>=|<=|>|<|==)\s*(?P<value>-?\d+(\.\d+)?([eE]-?\d+)?)\s*$"
 )
@@ -25,6 +31,9 @@ class ParityBounds(Section):
     )
     worst_cosine: float = Field(0.90, gt=0, le=1, description="Floor of the worst single sample, likewise.")
     recall_delta: float = Field(-1.0, le=0, description="Largest loss of Recall@K on validation, in points.")
+    overlap: float = Field(
+        0.7, ge=0, le=1, description="Floor of the share of PyTorch's ten best answers that it also gives."
+    )
     samples: int = Field(64, ge=8, description="Real samples the gate compares.")
 
 
@@ -65,20 +74,58 @@ def engine_name(precision: str) -> str:
     return f"tensorrt_{precision}"
 
 
+class CalibrationSection(Section):
+    """How `int8_static` finds the range of every activation: on training pairs."""
+
+    method: CalibrationMethod = Field(
+        "best",
+        description="All that was seen, all but the rarest, least information lost; or the best of these.",
+    )
+    samples: int = Field(128, ge=8, description="Training pairs that are looked at.")
+    percentile: float = Field(
+        99.99, gt=50, le=100, description="Of the values of an activation, for `percentile`."
+    )
+    max_excluded: int = Field(
+        8,
+        ge=0,
+        description="Layers of a tower that may stay in float32, the worst first, until the cosines hold.",
+    )
+
+
 class ExportSection(Section):
     """Which artifacts are made of each tower."""
 
-    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    precisions: tuple[Precision, ...] = Field(
+        ("fp32", "int8"), description="What is made where nothing is searched for."
+    )
+    search: bool = Field(
+        False,
+        description="True: try every precision, measure each, keep those that no other beats in everything.",
+    )
     opset: int = Field(18, ge=18)
+    text_length: Literal["fixed", "dynamic"] = Field(
+        "fixed",
+        description="`dynamic`: the text graph takes any length, and texts are run without needless padding; "
+        "for towers that do not read it, in ONNX Runtime.",
+    )
     parity: ParityBounds = ParityBounds()
-    default: Precision = Field("fp32", description="The bundle's precision unless its parity gate fails.")
+    calibration: CalibrationSection = CalibrationSection()
+    default: Precision | ExportGoal = Field(
+        "fp32",
+        description="The bundle's precision unless its parity gate fails; of a search also what wins a goal.",
+    )
     tensorrt: TensorRTSection | None = Field(None, description="Engines for this machine's NVIDIA GPU.")
+
+    @property
+    def tried(self) -> tuple[Precision, ...]:
+        """Precisions that are made and judged."""
+        return PRECISIONS if self.search else self.precisions
 
     @property
     def artifacts(self) -> tuple[str, ...]:
         """Names of all artifacts that are asked for."""
         engines = self.tensorrt.precisions if self.tensorrt is not None else ()
-        return (*self.precisions, *(engine_name(precision) for precision in engines))
+        return (*self.tried, *(engine_name(precision) for precision in engines))
 
 
 CaptionMetric = Literal["bleu", "meteor", "rouge_l", "cider", "spice"]

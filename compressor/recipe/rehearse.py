@@ -68,6 +68,7 @@ def _export(section: ExportSection) -> ExportSection:
     small: ExportSection = _with(
         section,
         parity=_with(section.parity, samples=8),
+        calibration=_with(section.calibration, samples=8),
         tensorrt=None if engines is None else _with(engines, optional=True),
     )
     return small

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 from compressor.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, frame, padded, svg
+from compressor.report.bubbles import Mark, bubbles, edges
 from compressor.report.curves import Points
 from compressor.report.numbers import milliseconds, points, size
-from compressor.report.results import Interval, Results
+from compressor.report.results import Results
 
-_LARGEST, _SMALLEST = 30.0, 5.0
 _LOG_FROM = 20.0
 
 
@@ -85,39 +84,27 @@ def pareto_figure(results: Results) -> Figure | None:
         return None
     teacher = results.retrieval.get("teacher")
     level = teacher.rsum if teacher is not None and all(mark.name != "teacher" for mark in marks) else None
-    highs = [edge for mark in marks for edge in (mark.rsum, *_edges(mark.interval))]
+    highs = [edge for mark in marks for edge in (mark.height, *edges(mark.interval))]
     low, high = padded(highs + ([level] if level is not None else []), share=0.16)
     x = Scale(*padded([mark.latency for mark in marks], log=True, share=0.22), LEFT, WIDTH - RIGHT, log=True)
     y = Scale(max(0.0, low), min(600.0, high) if high > 600 else high, HEIGHT - BOTTOM, TOP)
     body = [frame(x, y, "p50 of one image and one text, ms, log scale", "RSUM")]
     if level is not None:
         body.append(_level("teacher (no latency)", level, x, y))
-    largest = max((mark.bytes for mark in marks), default=0) or 1
-    body += [_bubble(mark, x, y, largest) for mark in marks]
-    body.append(_labels(marks, x, y, largest))
+    body.append(bubbles(marks, x, y))
     told = "; ".join(
-        f"{mark.name}: RSUM {points(mark.rsum)} at {milliseconds(mark.latency)}, {size(mark.bytes)}"
+        f"{mark.name}: RSUM {points(mark.height)} at {milliseconds(mark.latency)}, {size(mark.bytes)}"
         for mark in marks
     )
     return Figure(
         svg("pareto", "Quality against latency", told, "".join(body)),
         "Up and to the left is better. The area of a bubble is the model’s size on disk; "
         "whiskers are 95 % intervals.",
-        tuple((f"c-{mark.name}", f"{mark.name}, {size(mark.bytes)}") for mark in marks),
+        tuple((mark.style, f"{mark.name}, {size(mark.bytes)}") for mark in marks),
     )
 
 
-@dataclass(frozen=True)
-class _Mark:
-    name: str
-    rsum: float
-    interval: Interval | None
-    latency: float
-    latency_interval: Interval | None
-    bytes: int
-
-
-def _marks(results: Results) -> list[_Mark]:
+def _marks(results: Results) -> list[Mark]:
     marks = []
     for name, timed in (("teacher", "teacher"), ("control", "student"), ("student", "student")):
         quality = results.retrieval.get(name)  # type: ignore[call-overload]
@@ -126,46 +113,17 @@ def _marks(results: Results) -> list[_Mark]:
         if quality is not None and timing is not None:
             bytes_ = held.bytes if held else 0
             marks.append(
-                _Mark(name, quality.rsum, quality.rsum_interval, timing.p50_ms, timing.p50_interval, bytes_)
+                Mark(
+                    name,
+                    f"c-{name}",
+                    quality.rsum,
+                    quality.rsum_interval,
+                    timing.p50_ms,
+                    timing.p50_interval,
+                    bytes_,
+                )
             )
     return marks
-
-
-def _edges(interval: Interval | None) -> tuple[float, ...]:
-    return () if interval is None else (interval.low, interval.high)
-
-
-def _bubble(mark: _Mark, x: Scale, y: Scale, largest: int) -> str:
-    at, up = x(mark.latency), y(mark.rsum)
-    radius = _radius(mark, largest)
-    parts = [f'<g class="c-{mark.name}">']
-    if mark.interval is not None:
-        parts.append(_whisker(at, y(mark.interval.low), at, y(mark.interval.high)))
-    if mark.latency_interval is not None:
-        parts.append(_whisker(x(mark.latency_interval.low), up, x(mark.latency_interval.high), up))
-    parts.append(f'<circle class="bubble" cx="{at:.1f}" cy="{up:.1f}" r="{radius:.1f}"/>')
-    parts.append(f'<circle class="centre" cx="{at:.1f}" cy="{up:.1f}" r="2"/></g>')
-    return "".join(parts)
-
-
-def _labels(marks: Sequence[_Mark], x: Scale, y: Scale, largest: int) -> str:
-    """Names beside the bubbles and their whiskers, pushed apart where they would cover each other."""
-    parts = []
-    lowest = -math.inf
-    for mark in sorted(marks, key=lambda mark: -mark.rsum):
-        at, up = x(mark.latency), max(y(mark.rsum), lowest + 16)
-        lowest = up
-        radius, whiskers = _radius(mark, largest), [x(edge) for edge in _edges(mark.latency_interval)]
-        place, anchor = max([at + radius, *whiskers]) + 7, "start"
-        if place + 55 > WIDTH:
-            place, anchor = min([at - radius, *whiskers]) - 7, "end"
-        where = f'x="{place:.1f}" y="{up + 4:.1f}" text-anchor="{anchor}"'
-        parts.append(f'<text class="label" {where}>{mark.name}</text>')
-    return "".join(parts)
-
-
-def _radius(mark: _Mark, largest: int) -> float:
-    return max(_SMALLEST, _LARGEST * math.sqrt(mark.bytes / largest))
 
 
 def _level(label: str, value: float, x: Scale, y: Scale) -> str:
@@ -175,10 +133,6 @@ def _level(label: str, value: float, x: Scale, y: Scale) -> str:
         f'<line class="reference" x1="{x.start}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>'
         f'<text class="note" x="{x.end - 2}" y="{at - 6:.1f}" text-anchor="end">{escape(label)}</text>'
     )
-
-
-def _whisker(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line class="whisker" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
 def _line(line: Line, x: Scale, y: Scale) -> str:

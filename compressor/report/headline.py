@@ -92,7 +92,9 @@ def _artifacts(results: Results) -> str:
     if failed:
         told.append(f"{', '.join(failed)} failed the parity gate")
     if slower:
-        told.append(f"{', '.join(slower)} is slower than fp32 on this machine")
+        told.append(
+            f"{', '.join(slower)} {'are' if len(slower) > 1 else 'is'} slower than fp32 on this machine"
+        )
     return f"Of the exported artifacts, {'; '.join(told)}." if told else ""
 
 

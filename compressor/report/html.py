@@ -17,6 +17,7 @@ from compressor.report.example_cards import example_cards
 from compressor.report.figures import Figure, pareto_figure
 from compressor.report.generation_tables import written_latency_table, written_quality
 from compressor.report.headline import headline
+from compressor.report.precisions import precisions_figure, precisions_table
 from compressor.report.reproduce import command, recipe_yaml
 from compressor.report.results import Results
 from compressor.report.tables import Cell, Column, Table
@@ -126,9 +127,12 @@ def _latency(results: Results) -> str:
 
 
 def _artifacts(results: Results) -> str:
-    return html_table(run_tables.size_table(results), "figures narrow") + html_table(
-        run_tables.artifacts_table(results)
-    )
+    compared = precisions_table(results)
+    precisions = html_figure(precisions_figure(results), "Precisions: quality against latency")
+    if compared.rows:
+        precisions += html_table(compared)
+    sizes = html_table(run_tables.size_table(results), "figures narrow")
+    return sizes + precisions + html_table(run_tables.artifacts_table(results))
 
 
 def _training(results: Results, curves: Mapping[str, Curves]) -> str:

@@ -13,6 +13,7 @@ from compressor.report.generation_tables import written_latency_table, written_q
 from compressor.report.headline import headline
 from compressor.report.html import REHEARSAL
 from compressor.report.numbers import three_figures
+from compressor.report.precisions import precisions_table
 from compressor.report.reproduce import command, recipe_yaml
 from compressor.report.results import Results
 from compressor.report.tables import Table
@@ -42,7 +43,7 @@ def markdown_report(results: Results, curves: Mapping[str, Curves]) -> str:
         parts += _all(run_tables.throughput_table(results), run_tables.preprocess_table(results))
     parts += [
         "## Size and artifacts",
-        *_all(run_tables.size_table(results), run_tables.artifacts_table(results)),
+        *_all(run_tables.size_table(results), *_compared(results), run_tables.artifacts_table(results)),
     ]
     parts += _written(results.examples) if results.writes else _examples(results.examples)
     parts += ["## Training", markdown_table(run_tables.training_table(results)), _curves(results, curves)]
@@ -94,6 +95,12 @@ def fenced(code: str, language: str) -> str:
 
 def _backticks(code: str) -> list[str]:
     return "".join(sign if sign == "`" else " " for sign in code).split()
+
+
+def _compared(results: Results) -> list[Table]:
+    """The precisions side by side, where any were compared."""
+    table = precisions_table(results)
+    return [table] if table.rows else []
 
 
 def _all(*shown: Table) -> list[str]:

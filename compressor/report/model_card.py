@@ -5,15 +5,18 @@ The head is the YAML that the Hugging Face hub reads (https://huggingface.co/doc
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
 
 from compressor.report import numbers as n
 from compressor.report import run_tables, tables
+from compressor.report.calibration_text import calibration_text
 from compressor.report.generation_tables import written_latency_table, written_quality
 from compressor.report.headline import headline
 from compressor.report.html import REHEARSAL
+from compressor.report.licences import licences
 from compressor.report.markdown import fenced, markdown_table, text
 from compressor.report.results import Results
 from compressor.report.written_card import (
@@ -29,6 +32,12 @@ _EMBEDS: dict[str, Any] = {
     "pipeline_tag": "feature-extraction",
     "tags": ["onnx", "clip", "image-text-retrieval", "knowledge-distillation", "compressor"],
 }
+_ALONE = {"library_name": "onnx", "license_link": "LICENSE.md"}
+_DOWNLOAD = (
+    "`bundle` is this folder as files: from the hub, `hf download REPOSITORY --local-dir bundle`; "
+    "`compressor bundle verify bundle` shows that it is whole."
+)
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 _TASK = {"type": "image-text-retrieval", "name": "Image-text retrieval"}
 _DATA = {
     "scenes": "procedurally drawn scenes with captions by a small grammar (generated, English)",
@@ -43,11 +52,15 @@ _DATA = {
 }
 
 
-def model_card(results: Results) -> str:
-    """The card of the student. Names no path of the machine it was made on."""
-    told = headline(results)
+def model_card(results: Results, *, alone: bool = False) -> str:
+    """The card of the student, for the run folder or (`alone`) for the bundle wherever it goes.
+
+    Names no path of the machine it was made on.
+    """
+    told, notes = headline(results), licences(results)
+    head = metadata(results) | (_ALONE if alone else {})
     parts = [
-        f"---\n{yaml.safe_dump(metadata(results), sort_keys=False, allow_unicode=True).rstrip()}\n---",
+        f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip()}\n---",
         f"# {text(results.name)}",
         text(told.sentence),
     ]
@@ -57,7 +70,7 @@ def model_card(results: Results) -> str:
         "## What it is",
         _what(results),
         "## Intended use",
-        _use(results),
+        _use(results, alone),
         "## Limits",
         _limits(results),
     ]
@@ -71,20 +84,28 @@ def model_card(results: Results) -> str:
         markdown_table(run_tables.size_table(results)),
         markdown_table(run_tables.artifacts_table(results)),
     ]
+    if results.calibration is not None:
+        parts += ["## Thresholds", calibration_text(results.calibration)]
     parts += ["## Data", _data(results), markdown_table(run_tables.data_table(results))]
     parts += ["## Training", _training(results), markdown_table(run_tables.training_table(results))]
+    parts += ["## Licences", "\n".join(f"- {text(part)}: {text(note)}" for part, note in notes.items())]
     parts += ["## Lineage", markdown_table(run_tables.lineage_table(results))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def metadata(results: Results) -> dict[str, Any]:
-    """The card's head. The licence is `other`: the terms of the teacher's weights and of the data apply."""
-    licence = _teacher_fact(results, "licence")
+    """The card's head. The licence is `other`: the terms of the teacher's weights and of the data apply.
+
+    A base model is named where the student's weights come from one of the hub: one cut out of its teacher.
+    """
     head: dict[str, Any] = {
         "license": "other",
-        "license_name": str(licence) if licence else "see-teacher-and-data",
+        "license_name": "terms-of-teacher-and-data",
         **(written_metadata(results) if results.writes else _EMBEDS),
     }
+    base = _base_model(results)
+    if base:
+        head["base_model"] = base
     if results.recipe.get("data", {}).get("kind") in ("scenes", "scenes_questions"):
         head["language"] = ["en"]
     measured = _metrics(results)
@@ -102,6 +123,13 @@ def metadata(results: Results) -> dict[str, Any]:
             }
         ]
     return head
+
+
+def _base_model(results: Results) -> str | None:
+    student, teacher = results.recipe.get("student", {}), results.recipe.get("teacher") or {}
+    inherited = student.get("kind") == "inherit" or student.get("start") == "teacher"
+    name = teacher.get("name") if teacher.get("kind") in ("transformers", "blip") and inherited else None
+    return name if isinstance(name, str) and _HUB_NAME.fullmatch(name) else None
 
 
 def _metrics(results: Results) -> list[dict[str, Any]]:
@@ -139,9 +167,10 @@ def _what(results: Results) -> str:
     )
 
 
-def _use(results: Results) -> str:
+def _use(results: Results, alone: bool) -> str:
     if results.writes:
-        return how_to_write(results)
+        told = how_to_write(results, alone)
+        return f"{told}\n\n{_DOWNLOAD}" if alone else told
     example = (
         "from compressor.runtime import Bundle\n\n"
         'bundle = Bundle.open("bundle")\n'
@@ -149,11 +178,12 @@ def _use(results: Results) -> str:
         'texts = bundle.encode_texts(["a red circle above a blue square"])\n'
         "cosines = images @ texts.T"
     )
-    return (
+    told = (
         "Finding pictures by text and texts by picture, on data like that it was trained on. "
         "`pip install 'compressor[cpu]'` is all it needs; there is no torch in it.\n\n"
         + fenced(example, "python")
     )
+    return f"{told}\n\n{_DOWNLOAD}" if alone else told
 
 
 def _limits(results: Results) -> str:
@@ -163,7 +193,8 @@ def _limits(results: Results) -> str:
         "It is not made for identifying people, nor for decisions about them.",
         "It may write what is not in the picture; nothing checks what it says."
         if results.writes
-        else "A cosine of this model is not the same cosine of its teacher: set thresholds anew.",
+        else "A cosine of this model is not the same cosine of its teacher: "
+        + ("set thresholds anew." if results.calibration is None else "map thresholds as told below."),
     ]
     kept = results.rsum_kept.rsum if results.rsum_kept and not results.rehearsal else None
     if kept is not None and kept < 1:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from compressor.runtime.calibration import Calibration
+
 RESULTS_VERSION = 1
 
 
@@ -203,9 +205,21 @@ class TowerFigures(_Strict):
 
 
 class ArtifactFigures(_Strict):
+    """One precision of a student that embeds. What a search found is null or empty without one."""
+
     image: TowerFigures
     text: TowerFigures
     recall_delta: float | None = None
+    recall_delta_interval: Interval | None = None
+    overlap: float | None = Field(
+        None, description="Share of the ten best answers that are among PyTorch's, both ways."
+    )
+    pair_ratio: float | None = Field(
+        None, description="Time of one image and one text over fp32's, median over rounds."
+    )
+    beaten_by: str = Field("", description="A precision that is no worse in anything and better in one.")
+    wins: list[str] = Field(default_factory=list, description="Goals of a search that it is the best for.")
+    in_bundle: bool = Field(True, description="False: it passed, and the search left it out.")
     status: Literal["passed", "failed"]
     reason: str = ""
     slower_than_fp32: bool = False
@@ -251,6 +265,9 @@ class Results(_Strict):
     retention: Retention | GenerationRetention | None = None
     latency: Latency | GenerationLatency | None = None
     size: Size = Size()
+    calibration: Calibration | None = Field(
+        None, description="The teacher's cosines on the student's scale; null without a teacher of pairs."
+    )
     artifacts: dict[str, ArtifactFigures | WriterArtifactFigures] = Field(default_factory=dict)
     not_made: dict[str, str] = Field(
         default_factory=dict, description="Artifacts that were asked for but could not be made, and why."

@@ -56,8 +56,8 @@ def what_writes(results: Results) -> str:
     )
 
 
-def how_to_write(results: Results) -> str:
-    """How the bundle is used, and the checkpoint."""
+def how_to_write(results: Results, alone: bool = False) -> str:
+    """How the bundle is used, and, where it is not `alone`, the checkpoint beside it."""
     kind = "BlipForQuestionAnswering" if _asks(results) else "BlipForConditionalGeneration"
     example = "\n".join(
         (
@@ -69,11 +69,11 @@ def how_to_write(results: Results) -> str:
             else "print(writer.caption([picture]))",
         )
     )
-    return (
+    told = (
         "Writing about pictures like those it was trained on. `pip install 'compressor[cpu]'` is all the "
-        "bundle needs; there is no torch in it.\n\n" + fenced(example, "python") + "\n\n"
-        f"The folder `checkpoint` loads in transformers as `{kind}`."
+        "bundle needs; there is no torch in it.\n\n" + fenced(example, "python")
     )
+    return told if alone else f"{told}\n\nThe folder `checkpoint` loads in transformers as `{kind}`."
 
 
 def _asks(results: Results) -> bool:

@@ -127,7 +127,7 @@ class _BeamSearch:
 
     def _go_on(self, best: Scores, texts: Ids, stops: NDArray[np.bool_]) -> Ids:
         """The best candidates that have not ended become the running beams: which they are, (B, K)."""
-        scores, kept = _largest(best + stops * _FAR, self.settings.beams)
+        scores, kept = _largest(_set_back(best, stops), self.settings.beams)
         self.running, self.running_scores = _take(texts, kept), scores
         return kept
 
@@ -136,7 +136,8 @@ class _BeamSearch:
         there to go on with, not to end."""
         ended = stops.copy()
         ended[:, self.settings.beams :] = False
-        scores = best / np.float32(length) + (~self.can_improve[:, None]) * _FAR + (~ended) * _FAR
+        mean: Scores = best / np.float32(length)
+        scores = _set_back(_set_back(mean, ~self.can_improve[:, None]), ~ended)
         self.finished_scores, kept = _largest(
             np.concatenate([self.finished_scores, scores], axis=1), self.settings.beams
         )
@@ -162,6 +163,11 @@ def _without(scores: Scores, token: int) -> Scores:
     scores = scores.copy()
     scores[..., token] = -np.inf
     return scores
+
+
+def _set_back(scores: Scores, out: NDArray[np.bool_]) -> Scores:
+    """Where something is out of the running it stays comparable, far behind all that is in it."""
+    return np.where(out, scores + _FAR, scores)
 
 
 def _largest(values: Scores, count: int) -> tuple[Scores, Ids]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from compressor.errors import BundleError
@@ -24,6 +24,7 @@ from compressor.runtime.schema import (
     BundleManifest,
 )
 from compressor.runtime.tower import AnyTower
+from compressor.runtime.verify import verify_bundle
 
 
 class Bundle:
@@ -159,8 +160,23 @@ class Bundle:
         return self.text_tower.run(input_ids)
 
     def verify(self) -> None:
-        """Compare size and sha256 of every file of the bundle, all precisions. Raises `BundleError`."""
-        check_files(self.folder, self.manifest.files())
+        """Check every file of the bundle, all precisions, as `compressor bundle verify` does.
+
+        Raises `BundleError` at the first fault.
+        """
+        verify_bundle(self.folder)
+
+    def calibrated(self, cosines: ArrayLike) -> NDArray[np.float64]:
+        """Cosines of this bundle (any shape) on its teacher's scale, where the teacher's thresholds hold.
+
+        The map and its error are `manifest.calibration`, whose `to_student` maps a threshold the other way.
+        Raises `BundleError` for a bundle without one.
+        """
+        if self.manifest.calibration is None:
+            raise BundleError(
+                f"{self.folder}: was not calibrated against a teacher; set thresholds on its own cosines"
+            )
+        return self.manifest.calibration.to_teacher(cosines)
 
 
 def _check_fit(

@@ -31,8 +31,7 @@ class Decoding:
         self._decoder = decoder
         self._fixed = cross if mask is None else {**cross, CONTEXT_MASK: mask}
         layers = layers_of(decoder)
-        self._past = _flat(cache_names("past", layers))
-        self._present = _flat(cache_names("present", layers))
+        self._past, self._present = cache_names("past", layers), cache_names("present", layers)
         _, _, heads, _, width = decoder.shapes[self._past[0]]
         batch = len(next(iter(cross.values())))
         nothing = np.zeros((batch, 1, int(heads), 0, int(width)), np.float32)
@@ -50,7 +49,3 @@ class Decoding:
         if not np.isfinite(logits).all():
             raise ModelError("the decoder gives logits that are NaN or infinite; export the bundle again")
         return logits
-
-
-def _flat(pairs: list[tuple[str, str]]) -> list[str]:
-    return [name for pair in pairs for name in pair]

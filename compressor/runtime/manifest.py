@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from compressor.errors import BundleError, DataError
 from compressor.files import read_json, sha256_file
+from compressor.runtime.graph_file import check_graph
+from compressor.runtime.paths import locate, plain_path, real_file
 from compressor.runtime.schema import (
     MANIFEST,
     PREPROCESS,
@@ -18,8 +20,11 @@ from compressor.runtime.schema import (
     Artifact,
     BundleManifest,
     FileEntry,
+    TowerArtifact,
 )
 from compressor.runtime.writer_schema import WriterArtifact, WriterManifest
+
+__all__ = ["AnyManifest", "check_files", "choose_artifact", "locate", "read_manifest"]
 
 AnyManifest = BundleManifest | WriterManifest
 OfPrecision = TypeVar("OfPrecision", Artifact, WriterArtifact)
@@ -29,14 +34,17 @@ _KINDS: dict[object, type[BundleManifest] | type[WriterManifest]] = {
     "vqa": WriterManifest,
 }
 
-_LARGEST_MANIFEST = 64 * 2**20  # bytes; a real one has a few thousand
+LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has some thousands
+_DEEPEST = 32  # levels of lists and objects in one another; a real one has fewer than ten
+GRAPH_SUFFIX = ".onnx"
+_RUNNABLE = (GRAPH_SUFFIX, ".engine")
 
 
 def read_manifest(folder: Path) -> AnyManifest:
     """The manifest of the bundle in `folder`, of the class that its `kind` asks for.
 
-    Raises `BundleError` where the folder is not a bundle, its manifest is malformed, or a newer version
-    wrote it.
+    Manifests of earlier versions are read. Raises `BundleError` where the folder is not a bundle, its
+    manifest is malformed or names paths outside the folder, or a newer version wrote it.
     """
     path = folder / MANIFEST
     if not folder.is_dir():
@@ -45,12 +53,15 @@ def read_manifest(folder: Path) -> AnyManifest:
         )
     if not path.is_file():
         raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}")
-    if path.stat().st_size > _LARGEST_MANIFEST:
+    real_file(folder, MANIFEST)
+    if path.stat().st_size > LARGEST_MANIFEST:
         raise BundleError(f"{path}: not a bundle's manifest, it has {path.stat().st_size} bytes")
     try:
-        content = read_json(path)
+        content = read_json(path, strict=True)
     except DataError as error:
         raise BundleError(str(error)) from error
+    if _deeper_than(content, _DEEPEST):
+        raise BundleError(f"{path}: not a bundle's manifest, it is nested more than {_DEEPEST} levels deep")
     _check_version(path, content)
     try:
         manifest = _kind_of(path, content).model_validate(content)
@@ -60,6 +71,24 @@ def read_manifest(folder: Path) -> AnyManifest:
         raise BundleError(f"{path}: {where}: {first['msg']}; export the bundle again") from error
     _check_content(path, manifest)
     return manifest
+
+
+def manifest_schema() -> dict[str, Any]:
+    """JSON Schema of bundle.json, of every kind of bundle."""
+    schema = TypeAdapter[AnyManifest](AnyManifest).json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _deeper_than(content: object, levels: int) -> bool:
+    layer = [content]
+    for _ in range(levels):
+        layer = [
+            item
+            for each in layer
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+    return any(isinstance(each, dict | list) for each in layer)
 
 
 def _check_version(path: Path, content: object) -> None:
@@ -89,9 +118,30 @@ def _check_content(path: Path, manifest: AnyManifest) -> None:
             f"{path}: the default precision '{manifest.default_precision}' is not among its artifacts "
             f"({', '.join(manifest.artifacts) or 'none'}); export the bundle again"
         )
+    for entry in manifest.files():
+        plain_path(path.parent, entry)
     for entry, name in ((manifest.preprocess, PREPROCESS), (manifest.tokenizer, TOKENIZER)):
         if entry.path != name:
             raise BundleError(f"{path}: names '{entry.path}' where {name} belongs; export the bundle again")
+    listed: dict[str, FileEntry] = {}
+    for entry in manifest.files():
+        same = listed.setdefault(entry.path.casefold(), entry)
+        if same != entry:
+            raise BundleError(f"{path}: lists '{entry.path}' twice and differently; export the bundle again")
+    if MANIFEST in listed:
+        raise BundleError(f"{path}: lists itself; export the bundle again")
+    for graph in _graphs(manifest):
+        if not graph.file.path.endswith(_RUNNABLE):
+            raise BundleError(
+                f"{path}: names '{graph.file.path}' where a file ending in {' or '.join(_RUNNABLE)} belongs; "
+                "export the bundle again"
+            )
+
+
+def _graphs(manifest: AnyManifest) -> list[TowerArtifact]:
+    if isinstance(manifest, WriterManifest):
+        return [graph for artifact in manifest.artifacts.values() for graph in artifact.graphs.values()]
+    return [tower for each in manifest.artifacts.values() for tower in (each.image, each.text)]
 
 
 def choose_artifact(
@@ -119,42 +169,14 @@ def choose_artifact(
     return artifact
 
 
-def locate(folder: Path, entry: FileEntry) -> Path:
-    """Absolute path of a file of the bundle.
-
-    Raises `BundleError` where the path is absolute, leaves the folder (`..` or a symbolic link), or is no
-    file.
-    """
-    name = entry.path
-    windows = PureWindowsPath(name)  # the stricter reading: knows drives, and both kinds of slash
-    outside = (
-        not name
-        or not name.isprintable()
-        or "\\" in name
-        or windows.drive
-        or windows.root
-        or ".." in PurePosixPath(name).parts
-    )
-    if outside:
-        raise BundleError(f"{folder}: {MANIFEST} names {name!r}, which is not a path inside the bundle")
-    try:
-        path = (folder / name).resolve()
-        inside, there = path.is_relative_to(folder.resolve()), path.is_file()
-    except (OSError, RuntimeError) as error:  # a name too long for the disk, links in a circle
-        raise BundleError(
-            f"{folder}: {MANIFEST} names {name!r:.80}, which cannot be read: {error}"
-        ) from error
-    if not inside:
-        raise BundleError(f"{folder}: '{name}' is a link to outside the bundle; copy the file itself into it")
-    if not there:
-        raise BundleError(f"{folder}: '{name}' is missing; the bundle is incomplete, copy or export it again")
-    return path
-
-
 def check_files(folder: Path, entries: Iterable[FileEntry], hashes: bool = True) -> None:
-    """Compare size and (with `hashes`) sha256 of every entry's file. Raises `BundleError` at the first
-    difference."""
-    for entry in entries:
+    """Compare size and (with `hashes`) sha256 of every entry's file, and look through the graphs among them.
+
+    A graph may take weights only from files that are among the entries. Raises `BundleError` at the first
+    difference.
+    """
+    listed = {entry.path: entry for entry in entries}
+    for entry in listed.values():
         path = locate(folder, entry)
         size = path.stat().st_size
         if size != entry.bytes:
@@ -167,3 +189,20 @@ def check_files(folder: Path, entries: Iterable[FileEntry], hashes: bool = True)
                 f"{folder}: '{entry.path}' is not the file that was exported (sha256 differs); "
                 "copy or export the bundle again"
             )
+    for name in listed:
+        if name.endswith(GRAPH_SUFFIX):
+            _check_graph(folder, name, listed)
+
+
+def _check_graph(folder: Path, name: str, listed: Mapping[str, FileEntry]) -> None:
+    home = name.rpartition("/")[0]
+    prefix = f"{home}/" if home else ""
+    beside = {
+        path.removeprefix(prefix): entry.bytes for path, entry in listed.items() if path.startswith(prefix)
+    }
+    try:
+        check_graph(locate(folder, listed[name]), beside)
+    except ValueError as error:
+        raise BundleError(
+            f"{folder}: '{name}' {error}; it was not loaded, export the bundle again"
+        ) from error

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressor.errors import CompressorError, MissingDependencyError
+from compressor.runtime.libraries import loadable
 
 TENSORRT_MAJORS = (10, 11)
 INSTALL = "pip install 'compressor[gpu]'"
+_DRIVER = ("libcuda.so.1", "nvcuda.dll")
+"""The driver's library on Linux and on Windows; NVIDIA's packages do not bring it."""
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +33,22 @@ class Gpu:
 
 
 def why_no_tensorrt() -> str | None:
-    """Everything that keeps engines from being built and run here, as words; None where nothing does."""
-    reasons = []
-    for needed in (load_tensorrt, find_gpu):
-        try:
-            needed()
-        except MissingDependencyError as error:
-            reasons.append(str(error))
+    """Everything that keeps engines from being built and run here, as words; None where nothing does.
+
+    All of it at once: who installs gigabytes of libraries should know before whether there is a driver.
+    """
+    reasons = _reasons(load_tensorrt, load_cuda, require_driver) or _reasons(find_gpu)
     return ", and ".join(reasons) or None
+
+
+def _reasons(*needed: Callable[[], object]) -> list[str]:
+    found = []
+    for load in needed:
+        try:
+            load()
+        except MissingDependencyError as error:
+            found.append(str(error))
+    return found
 
 
 def load_tensorrt() -> Any:
@@ -60,15 +71,21 @@ def load_cuda() -> Any:
     return _imported("cuda.bindings.runtime", "NVIDIA's cuda-bindings")
 
 
+def require_driver() -> None:
+    """Raise `MissingDependencyError` where the NVIDIA driver's library does not load: there is no GPU then,
+    or none that a container was given."""
+    if loadable(_DRIVER) is None:
+        raise MissingDependencyError(
+            "there is no NVIDIA driver on this machine (its library libcuda.so.1 cannot be loaded)"
+        )
+
+
 def find_gpu() -> Gpu:
-    """CUDA's first GPU. Raises `MissingDependencyError` with CUDA's own reason where there is none."""
+    """CUDA's first GPU. Raises `MissingDependencyError` without the driver, and with CUDA's own reason where
+    there is no GPU or the driver is too old."""
     cuda = load_cuda()
+    require_driver()
     try:
-        (driver,) = called(cuda, cuda.cudaDriverGetVersion)
-        if not driver:
-            raise MissingDependencyError(
-                "there is no NVIDIA driver on this machine (its library libcuda.so.1 was not found)"
-            )
         (count,) = called(cuda, cuda.cudaGetDeviceCount)
         if not count:
             raise MissingDependencyError("CUDA finds no GPU on this machine")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-SCHEMA_VERSION = 1
+from compressor.files import sha256_file
+from compressor.runtime.calibration import Calibration
+from compressor.runtime.strict import Strict
+
+SCHEMA_VERSION = 2
+"""Version 1 had no documents, licences, results and calibration; it is read as a bundle without them."""
 MANIFEST = "bundle.json"
+CARD = "README.md"
+TERMS = "LICENSE.md"
 PREPROCESS = "preprocess.json"
 TOKENIZER = "tokenizer.json"
 IMAGE_INPUT = "pixel_values"
@@ -18,18 +26,18 @@ Status = Literal["passed", "failed"]
 Role = Literal["student", "teacher", "control"]
 
 
-class Strict(BaseModel):
-    """A section that knows all of its keys."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
-
-
 class FileEntry(Strict):
     """A file of the bundle: path relative to the folder (never outside it), sha256, size."""
 
     path: str
-    sha256: str
-    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-fA-F]{64}$")
+    bytes: int = Field(ge=0, lt=2**53)
+
+    @classmethod
+    def of(cls, folder: Path, path: Path) -> FileEntry:
+        """The entry of a file that lies in the bundle `folder`."""
+        name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+        return cls(path=name, sha256=sha256_file(path), bytes=size)
 
 
 class TowerArtifact(Strict):
@@ -57,11 +65,45 @@ class Artifact(Strict):
     recall_delta: float | None = Field(
         None, description="Recall@K minus the PyTorch model's, in points; mean of R@1, R@5, R@10 both ways."
     )
+    recall_delta_interval: tuple[float, float] | None = Field(
+        None, description="95 %, paired bootstrap over images."
+    )
+    overlap: float | None = Field(
+        None, description="Share of the ten best answers that are among the PyTorch model's, both ways."
+    )
 
     def files(self) -> list[FileEntry]:
         """Every file of this precision."""
         found = (self.image.file, self.image.external_data, self.text.file, self.text.external_data)
         return [entry for entry in found if entry is not None]
+
+
+class Candidate(Strict):
+    """One precision that passed its gate, as a search measured it: p50 of one image and of one text."""
+
+    image_ms: float = Field(ge=0)
+    text_ms: float = Field(ge=0)
+    ratio: float = Field(ge=0, description="Time of an image and a text, over fp32's in the same round.")
+    ratio_interval: tuple[float, float]
+    bytes: int = Field(ge=0)
+    recall_delta: float | None = None
+    beaten_by: str = Field(
+        "", description="A precision that is no worse in quality, time and size, and better in one of them."
+    )
+
+
+class Search(Strict):
+    """What a search for precisions measured, all in turn in one process, and what it made of it.
+
+    `winners`: goal (`smallest`, `fastest`, `balanced`) -> precision. `left_out`: artifacts that passed but
+    are beaten; their files are not in the bundle.
+    """
+
+    threads: int
+    provider: str
+    candidates: dict[str, Candidate]
+    winners: dict[str, str]
+    left_out: dict[str, Artifact] = Field(default_factory=dict)
 
 
 class Manifest(Strict):
@@ -79,7 +121,16 @@ class Manifest(Strict):
     tokenizer: FileEntry
     origin: str = ""
     licence: str = ""
+    licences: dict[str, str] = Field(
+        default_factory=dict, description="Whose terms apply, as far as the recipe knows: part -> licence."
+    )
     lineage: dict[str, Any] = Field(default_factory=dict)
+    results: dict[str, Any] = Field(
+        default_factory=dict, description="The run's figures, named as in results.json; none before it ended."
+    )
+    documents: list[FileEntry] = Field(
+        default_factory=list, description="What is there for people to read: model card, licence notes."
+    )
 
 
 class BundleManifest(Manifest):
@@ -93,8 +144,10 @@ class BundleManifest(Manifest):
     logit_scale: float
     logit_bias: float | None = None
     artifacts: dict[str, Artifact]
+    search: Search | None = None
+    calibration: Calibration | None = None
 
     def files(self) -> list[FileEntry]:
-        """Every file of the bundle but bundle.json itself and the model card."""
+        """Every file of the bundle but bundle.json itself."""
         graphs = [entry for artifact in self.artifacts.values() for entry in artifact.files()]
-        return [self.preprocess, self.tokenizer, *graphs]
+        return [self.preprocess, self.tokenizer, *graphs, *self.documents]

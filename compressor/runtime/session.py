@@ -11,17 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressor.errors import BundleError, ModelError
+from compressor.runtime.padding import Padding
 from compressor.runtime.providers import DEFAULT_PROVIDERS, Provider, open_session
 from compressor.runtime.tower import check_rows, first_line
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["DEFAULT_PROVIDERS", "Tower", "first_line", "open_session", "usable_cores"]
-
 
 class Tower:
     """A graph with one input of fixed shape but for the batch, and one output (batch, width) float32.
+
+    The length of texts may be dynamic too: rows are then given at full length as to any other graph, and run
+    without the padding that none of them needs.
 
     `path` is the ONNX file, `input_name` and `output_name` what the graph must call its ends. `threads`
     None means all cores this process may use. `providers` are names (`compressor.runtime.providers.NAMES`, or
@@ -44,7 +46,10 @@ class Tower:
         self.threads = usable_cores() if threads is None else threads
         self._session = open_session(path, self.threads, tuple(providers or DEFAULT_PROVIDERS))
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
-        self._dtype, self.item_shape, self.width = _check_graph(path, self._session, input_name, output_name)
+        self._padding = Padding.of_notes(self._session.get_modelmeta().custom_metadata_map)
+        self._dtype, self.item_shape, self.width = _check_graph(
+            path, self._session, input_name, output_name, self._padding
+        )
 
     def run(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         """(N, *item_shape) of the graph's own type -> (N, width) float32. N may be 0.
@@ -55,6 +60,8 @@ class Tower:
         check_rows(inputs, self.input_name, self._dtype, self.item_shape)
         if len(inputs) == 0:
             return np.zeros((0, self.width), np.float32)
+        if self._padding is not None:
+            inputs = self._padding.trimmed(inputs)
         try:
             (output,) = self._session.run([self.output_name], {self.input_name: np.ascontiguousarray(inputs)})
         except Exception as error:  # ONNX Runtime's own classes share no base but Exception
@@ -73,7 +80,11 @@ def usable_cores() -> int:
 
 
 def _check_graph(
-    path: Path, session: onnxruntime.InferenceSession, input_name: str, output_name: str
+    path: Path,
+    session: onnxruntime.InferenceSession,
+    input_name: str,
+    output_name: str,
+    padding: Padding | None = None,
 ) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """Type and shape of one input item, and the output's width; the graph's ends must be what a bundle
     promises."""
@@ -89,6 +100,8 @@ def _check_graph(
     }
     end = next(end for end in outputs if end.name == output_name)
     item, width = inputs[0].shape[1:], end.shape[-1] if len(end.shape) == 2 else None
+    if padding is not None:
+        item = [padding.longest]
     if (
         inputs[0].type not in types
         or not all(isinstance(size, int) for size in item)

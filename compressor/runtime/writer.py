@@ -17,6 +17,7 @@ from compressor.runtime.beam_search import SearchSettings
 from compressor.runtime.inputs import at_least_one, pixels_of
 from compressor.runtime.manifest import check_files, choose_artifact, locate, read_manifest
 from compressor.runtime.providers import Provider
+from compressor.runtime.verify import verify_bundle
 from compressor.runtime.writer_graphs import WriterGraphs, open_graphs
 from compressor.runtime.writer_schema import WriterArtifact, WriterManifest
 
@@ -163,8 +164,8 @@ class Writer:
         return self._speller(ids.tolist())
 
     def verify(self) -> None:
-        """Compare size and sha256 of every file of the bundle, all precisions. Raises `BundleError`."""
-        check_files(self.folder, self.manifest.files())
+        """Check every file of the bundle, all precisions, as `Bundle.verify` does. Raises `BundleError`."""
+        verify_bundle(self.folder)
 
     @cached_property
     def _speller(self) -> Speller:
@@ -220,7 +221,10 @@ class Writer:
             )
         if (questions is None) == self.asks:
             raise ModelError("question_ids are needed by a model that answers, and by no other")
-        if questions is not None and (questions.dtype != np.int64 or questions.shape[:1] != pixels.shape[:1]):
+        if questions is None:
+            return
+        fits = questions.ndim == 2 and len(questions) == len(pixels) and questions.shape[1] > 0
+        if questions.dtype != np.int64 or not fits:
             raise ModelError(
                 f"question_ids must be int64, one row for each of the {len(pixels)} pictures, "
                 f"not {questions.dtype} {questions.shape}"

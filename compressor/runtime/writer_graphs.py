@@ -117,9 +117,7 @@ def open_graphs(
 
 def _check_ends(graphs: WriterGraphs) -> None:
     layers = layers_of(graphs.decoder)
-    past, present, cross = (
-        [name for pair in cache_names(of, layers) for name in pair] for of in ("past", "present", "cross")
-    )
+    past, present, cross = (cache_names(of, layers) for of in ("past", "present", "cross"))
     graphs.vision.expect([PIXEL_VALUES], [IMAGE_STATES])
     graphs.cross.expect([STATES], cross)
     mask = []
@@ -142,11 +140,19 @@ def _check_fit(graphs: WriterGraphs, size: int) -> None:
                 f"{giver.path}: gives {gives} {giver.shapes[gives]}, but {taker.path.name} takes "
                 f"{taker.shapes[takes]}; export the bundle again"
             )
-    if decoder.shapes[LOGITS][-1] != size:
+    if decoder.shapes[LOGITS][-1:] != (size,):
         raise BundleError(
-            f"{decoder.path}: gives {decoder.shapes[LOGITS][-1]} logits, but the manifest says {size}; "
+            f"{decoder.path}: gives {LOGITS} {decoder.shapes[LOGITS]}, but the manifest says {size} words; "
             "export the bundle again"
         )
+    caches = [decoder.shapes[name] for name in cache_names("past", layers_of(decoder))]
+    if not caches or not all(_has_size(shape) for shape in caches):
+        raise BundleError(f"{decoder.path}: takes no cache of a known size; export the bundle again")
+
+
+def _has_size(cache: tuple[int | str, ...]) -> bool:
+    """Heads and width are fixed: an empty cache can be made."""
+    return len(cache) == 5 and isinstance(cache[2], int) and isinstance(cache[4], int)
 
 
 def _alike(given: tuple[int | str, ...], taken: tuple[int | str, ...]) -> bool:

@@ -14,9 +14,9 @@ Its graphs and their ends, for B pictures, K beams, L tokens, T earlier ones, S 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compressor.runtime.schema import FileEntry, Manifest, Status, Strict, TowerArtifact
 
@@ -37,9 +37,9 @@ CONTEXT_MASK = "context_mask"
 LOGITS = "logits"
 
 
-def cache_names(of: Literal["past", "present", "cross"], layers: int) -> list[tuple[str, str]]:
-    """What the keys and the values of every layer are called."""
-    return [(f"{of}_key_{layer}", f"{of}_value_{layer}") for layer in range(layers)]
+def cache_names(of: Literal["past", "present", "cross"], layers: int) -> list[str]:
+    """What the keys and the values of every layer are called, layer by layer."""
+    return [f"{of}_{part}_{layer}" for layer in range(layers) for part in ("key", "value")]
 
 
 class WriterVocabulary(Strict):
@@ -52,6 +52,13 @@ class WriterVocabulary(Strict):
     question_start_id: int | None = Field(None, ge=0)
     prompt: str = ""
     prompt_ids: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_ids(self) -> Self:
+        ids = (self.start_id, self.end_id, self.pad_id, self.question_start_id or 0, *self.prompt_ids)
+        if not 0 <= min(ids) <= max(ids) < self.size:
+            raise ValueError(f"a token id is outside the {self.size} that there are")
+        return self
 
 
 class Writing(Strict):
@@ -96,6 +103,6 @@ class WriterManifest(Manifest):
     writing: Writing = Writing()
 
     def files(self) -> list[FileEntry]:
-        """Every file of the bundle but bundle.json itself and the model card."""
+        """Every file of the bundle but bundle.json itself."""
         graphs = [entry for artifact in self.artifacts.values() for entry in artifact.files()]
-        return [self.preprocess, self.tokenizer, *graphs]
+        return [self.preprocess, self.tokenizer, *graphs, *self.documents]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compressor.benchmark.latency import Calls, compare_latency, order_of_round
+from compressor.benchmark.latency import Calls, compare_artifacts, compare_latency, order_of_round
 from compressor.benchmark.statistics import median_interval, timing
 from compressor.errors import DataError
 from compressor.recipe.outcome import BenchmarkSection
@@ -140,11 +140,13 @@ def test_precisions_of_the_student_are_timed_and_the_slower_is_flagged() -> None
         "fp16": FakeBundle(clock, "fp16", 2, 1, diary),
     }
     comparison = compare_latency(models, IMAGES, TEXTS, SECTION, clock=clock, artifacts=others)
-    assert comparison.artifacts == {
-        "fp32": {"image": pytest.approx(4), "text": pytest.approx(1), "slower_than_fp32": False},
-        "int8": {"image": pytest.approx(6), "text": pytest.approx(1.5), "slower_than_fp32": True},
-        "fp16": {"image": pytest.approx(2), "text": pytest.approx(1), "slower_than_fp32": False},
-    }
+    expected = {"fp32": (4, 1, 1), "int8": (6, 1.5, 1.5), "fp16": (2, 1, 0.6)}
+    assert list(comparison.artifacts) == list(expected)
+    for name, (image, text, ratio) in expected.items():
+        found = comparison.artifacts[name]
+        assert (found["image"], found["text"], found["ratio"]) == pytest.approx((image, text, ratio))
+        assert found["ratio_interval"] == pytest.approx({"low": ratio, "high": ratio})
+        assert found["slower_than_fp32"] == (ratio > 1)
     assert {row["role"] for row in comparison.latency.batches} == {"teacher", "student"}
 
 
@@ -209,7 +211,22 @@ def test_an_artifact_may_have_a_backend_of_its_own() -> None:
     engine = FakeBundle(clock, "engine", 1, 1, diary, providers=("TensorRT",))
     found = compare_latency(models, IMAGES, TEXTS, SECTION, clock=clock, artifacts={"tensorrt_fp32": engine})
     assert found.latency.provider == "CPUExecutionProvider"
-    assert found.artifacts["tensorrt_fp32"] == {"image": 1.0, "text": 1.0, "slower_than_fp32": False}
+    assert found.artifacts["tensorrt_fp32"]["image"] == 1.0
+    assert found.artifacts["tensorrt_fp32"]["ratio"] == pytest.approx(0.4)
+
+
+def test_precisions_are_compared_with_each_other_alone() -> None:
+    clock, models, diary = two()
+    bundles = {"fp32": models["student"], "int8": FakeBundle(clock, "int8", 1, 1, diary)}
+    found = compare_artifacts(bundles, IMAGES, TEXTS, SECTION, clock=clock)
+    assert {name: figures["ratio"] for name, figures in found.items()} == pytest.approx(
+        {"fp32": 1.0, "int8": 0.4}
+    )
+    with pytest.raises(DataError, match="at least one image and one text"):
+        compare_artifacts(bundles, IMAGES, [], SECTION, clock=clock)
+    bundles["int8"].threads = 7
+    with pytest.raises(DataError, match="the int8 was opened with 7 threads"):
+        compare_artifacts(bundles, IMAGES, TEXTS, SECTION, clock=clock)
 
 
 def test_percentiles_are_those_of_all_calls_and_the_interval_resamples_rounds() -> None:

@@ -12,14 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import ModelError
-from compressor.export import bundle_parts, bundle_writer
+from compressor.export import bundle_parts, bundle_writer, gate
 from compressor.export.bundle_writer import write_bundle
 from compressor.export.parity import TowerParity, judge_tower
-from compressor.recipe.outcome import ExportSection
+from compressor.export.retrieval_parity import RetrievalParity
+from compressor.export.samples import CalibrationSamples
+from compressor.recipe.outcome import PRECISIONS, ExportSection
 from compressor.runtime.bundle import Bundle
 from compressor.runtime.manifest import read_manifest
-from compressor.runtime.schema import BundleManifest
-from tests.export.toys import WIDTH, ToyEncoder, toy_model, toy_samples, write_toy_bundle
+from compressor.runtime.schema import SCHEMA_VERSION, BundleManifest
+from tests.export.toys import WIDTH, Pairs, ToyEncoder, pictures, toy_model, toy_samples, write_toy_bundle
+
+LOOSE = {"cosine": 0.9, "worst_cosine": 0.5, "recall_delta": -50, "overlap": 0}
+"""Bounds that a random toy keeps at four bits."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ready_graphs(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the toy's graphs from `bundle` instead of exporting them once more: for tests of what follows."""
 
-    def export(encoder: Any, tower: str, example: Any, path: Path, opset: int) -> None:
+    def export(encoder: Any, tower: str, example: Any, path: Path, opset: int, **more: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(bundle / "fp32" / f"{tower}.onnx", path)
 
@@ -48,14 +53,14 @@ def ready_graphs(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fail(monkeypatch: pytest.MonkeyPatch, *precisions: str) -> None:
     """Let the gate find fault with the image tower at these precisions."""
-    real = bundle_writer.judge_tower
+    real = gate.judge_tower
 
     def judge(tower: Any, inputs: Any, reference: Any, bounds: Any, precision: str) -> TowerParity:
         if precision in precisions and tower.input_name == "pixel_values":
             return TowerParity(False, "it looks wrong", 0.1, -0.2)
         return real(tower, inputs, reference, bounds, precision)
 
-    monkeypatch.setattr(bundle_writer, "judge_tower", judge)
+    monkeypatch.setattr(gate, "judge_tower", judge)
 
 
 def test_bundle_holds_the_towers_the_preprocessing_and_nothing_else(bundle: Path) -> None:
@@ -99,6 +104,8 @@ def test_every_artifact_passed_with_its_figures(bundle: Path) -> None:
             assert tower.worst_cosine is not None
             assert 0.9 < tower.worst_cosine <= tower.cosine <= 1
     assert artifacts["fp32"].recall_delta == 0
+    assert artifacts["fp32"].recall_delta_interval == (0, 0)
+    assert artifacts["fp32"].overlap == 1
     assert artifacts["int8"].image.file.bytes < artifacts["fp32"].image.file.bytes
 
 
@@ -119,7 +126,7 @@ def test_writing_again_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> Non
 def test_manifest_holds_no_path_of_this_machine(bundle: Path) -> None:
     text = (bundle / "bundle.json").read_text()
     assert str(bundle.parent) not in text
-    assert json.loads(text)["schema_version"] == 1
+    assert json.loads(text)["schema_version"] == SCHEMA_VERSION
 
 
 @pytest.mark.usefixtures("ready_graphs")
@@ -138,13 +145,16 @@ def test_failed_precision_is_marked_and_not_the_default(
 
 @pytest.mark.usefixtures("ready_graphs")
 def test_recall_below_the_bound_fails_the_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        bundle_writer, "recall_deltas", lambda encoder, towers, recall: {"fp32": -0.2, "int8": -1.5}
-    )
+    found = {
+        "fp32": RetrievalParity(-0.2, (-0.4, 0.1), 0.99),
+        "int8": RetrievalParity(-1.5, (-2.5, -0.5), 0.9),
+    }
+    monkeypatch.setattr(gate, "compare_retrieval", lambda encoder, towers, recall: found)
     manifest = write_toy_bundle(tmp_path / "bundle")
     assert manifest.artifacts["fp32"].status == "passed"
     int8 = manifest.artifacts["int8"]
     assert (int8.status, int8.recall_delta) == ("failed", -1.5)
+    assert (int8.recall_delta_interval, int8.overlap) == ((-2.5, -0.5), 0.9)
     assert int8.reason == "Recall@K is 1.50 points below PyTorch's, more than 1"
     assert int8.image.status == int8.text.status == "passed"
 
@@ -163,7 +173,7 @@ def test_without_a_passed_precision_there_is_no_bundle_but_files_to_inspect(
     assert (tmp_path / "bundle" / "before").read_text() == "kept"
     assert {path.name for path in tmp_path.iterdir()} == {"bundle", "bundle-failed"}
     assert Bundle.open(tmp_path / "bundle-failed", allow_failed=True).embed_dim == WIDTH
-    monkeypatch.setattr(bundle_writer, "judge_tower", judge_tower)
+    monkeypatch.setattr(gate, "judge_tower", judge_tower)
     write_toy_bundle(tmp_path / "bundle")
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -180,6 +190,57 @@ def test_precision_that_cannot_be_made_is_named_and_costs_nothing_else(
     assert manifest.not_made == {"int8": "ValueError: no such operator"}
     assert list(manifest.artifacts) == ["fp32"]
     assert not (tmp_path / "bundle" / "int8").exists()
+
+
+@pytest.mark.usefixtures("ready_graphs")
+def test_broken_file_fails_on_its_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        gate, "structural_fault", lambda path, external: "has two heads" if path.parent.name == "int8" else ""
+    )
+    manifest = write_toy_bundle(tmp_path / "bundle", default="int8")
+    assert manifest.artifacts["int8"].reason == "image tower: has two heads; text tower: has two heads"
+    assert (manifest.artifacts["fp32"].status, manifest.default_precision) == ("passed", "fp32")
+
+
+@pytest.mark.usefixtures("ready_graphs")
+def test_static_int8_needs_pairs_to_calibrate_on(tmp_path: Path) -> None:
+    manifest = write_toy_bundle(tmp_path / "bundle", precisions=("fp32", "int8_static"))
+    assert manifest.not_made == {"int8_static": "there are no training pairs to calibrate it on"}
+
+
+@pytest.mark.usefixtures("ready_graphs")
+def test_every_precision_is_made_and_judged(tmp_path: Path) -> None:
+    model = toy_model()
+    manifest = write_bundle(
+        model,
+        tmp_path / "bundle",
+        ExportSection.model_validate({"search": True, "parity": LOOSE}),
+        role="student",
+        samples=toy_samples(model),
+        calibration=CalibrationSamples.of_pairs(
+            Pairs(pictures(30, seed=5), split="train"), model.preprocessor, 16
+        ),
+        lineage={},
+    )
+    assert list(manifest.artifacts) == list(PRECISIONS)
+    assert manifest.not_made == {}
+    assert {name: found.status for name, found in manifest.artifacts.items()} == dict.fromkeys(
+        PRECISIONS, "passed"
+    )
+    assert "calibrated by" in manifest.artifacts["int8_static"].image.reason
+    for precision in PRECISIONS:
+        assert Bundle.open(tmp_path / "bundle", precision).embed_dim == WIDTH
+
+
+@pytest.mark.usefixtures("ready_graphs")
+def test_fp16_keeps_normalisations_in_float32_where_parity_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate.Gate, "accepts", lambda self, path, tower, precision: tower == "image")
+    manifest = write_toy_bundle(tmp_path / "bundle", precisions=("fp32", "fp16"))
+    towers = manifest.artifacts["fp16"]
+    assert (towers.image.reason, towers.text.reason) == ("", "normalisations in float32")
+    assert towers.status == "passed"
 
 
 @pytest.mark.usefixtures("ready_graphs")

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from compressor.errors import BundleError, MissingDependencyError
+from compressor.export.bundle_parts import GraphFile
+from compressor.export.engines import make_engines
+from compressor.recipe.outcome import TensorRTSection
 from compressor.runtime.bundle import Bundle
 from tests.export.toys import pictures, write_toy_bundle
 from tests.runtime.fake_gpu import FakeTensorRT, install, without
+from tests.runtime.toy_graph import write_graph
 
 ENGINES = {"precisions": ["fp32"], "profiles": {"image": {"max": 16}}}
 
@@ -53,6 +57,23 @@ def test_optional_engines_are_told_to_be_missing(tmp_path: Path, monkeypatch: py
     assert reason.startswith("not available on this machine: TensorRT is not installed (pip install 'compr")
     with pytest.raises(BundleError, match=r"because it could not be made \(not available on this machine"):
         Bundle.open(tmp_path / "bundle", precision="tensorrt_fp32")
+
+
+@pytest.mark.parametrize("optional", [True, False])
+def test_a_gpu_that_tensorrt_cannot_use_is_no_gpu(
+    tmp_path: Path, tensorrt: FakeTensorRT, optional: bool
+) -> None:
+    tensorrt.usable = False
+    section = TensorRTSection.model_validate({**ENGINES, "optional": optional})
+    graph = GraphFile(write_graph(tmp_path / "image.onnx"), None)
+    reason = "TensorRT cannot use the GPU of this machine: Unable to initialize CUDA"
+    if optional:
+        made, not_made = make_engines({"fp32": {"image": graph}}, tmp_path, section)
+        assert made == {}
+        assert not_made["tensorrt_fp32"].startswith(f"not available on this machine: {reason}")
+    else:
+        with pytest.raises(MissingDependencyError, match=f"cannot be built here: {reason}"):
+            make_engines({"fp32": {"image": graph}}, tmp_path, section)
 
 
 def test_engines_that_are_not_optional_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from compressor.errors import DataError
-from compressor.export.samples import ParitySamples
+from compressor.errors import BadImageError, DataError
+from compressor.export.samples import CalibrationSamples, ParitySamples
 from tests.export.toys import LENGTH, SIZE, Pairs, pictures, toy_preprocessor
 
 
@@ -42,3 +43,24 @@ def test_too_few_samples_are_refused(images: int, captions_each: int) -> None:
     pairs = Pairs(pictures(images), captions_each=captions_each)
     with pytest.raises(DataError, match="fewer than two of each"):
         ParitySamples.of_pairs(pairs, range(images), toy_preprocessor(), 8)
+
+
+def test_calibration_pairs_are_spread_and_preprocessed_as_served() -> None:
+    pairs, preprocessor = Pairs(pictures(20), split="train"), toy_preprocessor()
+    samples = CalibrationSamples.of_pairs(pairs, preprocessor, 4)
+    expected = preprocessor.images([pairs.images[index] for index in (0, 5, 10, 15)])
+    np.testing.assert_array_equal(samples.of("image"), expected)
+    np.testing.assert_array_equal(samples.of("text")[:1], preprocessor.texts(pairs.rows[0].captions[:1]))
+
+
+def test_pictures_that_do_not_decode_are_no_calibration_samples() -> None:
+    class Torn(Pairs):
+        def image(self, index: int) -> Image.Image:
+            if index % 2:
+                raise BadImageError("torn")
+            return super().image(index)
+
+    preprocessor = toy_preprocessor()
+    assert len(CalibrationSamples.of_pairs(Torn(pictures(10)), preprocessor, 10).pixel_values) == 5
+    with pytest.raises(DataError, match="the train split has no images or no captions to calibrate on"):
+        CalibrationSamples.of_pairs(Pairs(pictures(3), "train", captions_each=0), preprocessor, 3)

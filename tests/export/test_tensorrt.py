@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from compressor.errors import DataError, DiskFullError, MissingDependencyError, ModelError
 from compressor.export import tensorrt as module
@@ -15,6 +13,7 @@ from compressor.export.tensorrt import build_engine
 from compressor.files import sha256_file
 from compressor.runtime.engine import Batches, read_engine
 from tests.runtime.fake_gpu import FakeTensorRT, install, without
+from tests.runtime.toy_graph import write_graph
 
 PROFILE = {"x": Batches(1, 4, 8)}
 
@@ -27,13 +26,6 @@ def tensorrt(monkeypatch: pytest.MonkeyPatch) -> FakeTensorRT:
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     return write_graph(tmp_path / "x.onnx")
-
-
-def write_graph(path: Path, operator: str = "Relu", shape: tuple[object, ...] = ("batch", 3)) -> Path:
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)) for name in ("x", "y")]
-    nodes = helper.make_graph([helper.make_node(operator, ["x"], ["y"])], "g", [ends[0]], [ends[1]])
-    onnx.save(helper.make_model(nodes, ir_version=9, opset_imports=[helper.make_opsetid("", 18)]), str(path))
-    return path
 
 
 @pytest.mark.parametrize(("version", "flags"), [("10.16.1.11", 0b10), ("11.4.0.106", 0b1)])
@@ -117,6 +109,7 @@ def test_without_tensorrt_the_sentence_says_how_to_get_it(
         (("batch", "side"), PROFILE, r"x has the shape \(-1, -1\); the batch, and nothing else, must be dyn"),
         ((2, 3), PROFILE, r"x has the shape \(2, 3\)"),
         (("batch", 3), {"x": Batches(4, 2, 8)}, "refuses the batch sizes x 4/2/8"),
+        (("batch", 3), {"x": Batches(0, 2, 8)}, "refuses the batch sizes x 0/2/8"),
     ],
 )
 def test_profiles_that_do_not_fit_are_refused(

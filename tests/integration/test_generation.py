@@ -160,6 +160,35 @@ def test_answers_are_measured(answers: tuple[Path, Results]) -> None:
     assert all(example["question"] in page.replace("&#x27;", "'") for example in results.examples)
 
 
+def test_the_bundle_answers_what_the_checkpoint_answers(answers: tuple[Path, Results]) -> None:
+    home, results = answers
+    folder = RunFolder(home / "runs" / "tiny")
+    writer = Writer.open(folder.bundle, threads=1)
+    assert writer.manifest.kind == "vqa"
+    written = json.loads((folder.root / "written" / "student.json").read_text())
+    pairs = open_pairs(Recipe.model_validate(results.recipe).data, "test", seed=0)
+    asked = [
+        (row, name, question)
+        for row, found in enumerate(pairs.rows)
+        for name, question in zip(found.caption_ids, found.captions, strict=True)
+    ]
+    told = writer.answer([pairs.image(row) for row, _, _ in asked], [question for *_, question in asked])
+    assert {name: text for (_, name, _), text in zip(asked, told, strict=True)} == written
+    artifact = results.artifacts["fp32"]
+    assert isinstance(artifact, WriterArtifactFigures)
+    assert set(artifact.graphs) == {"vision", "question", "cross", "decoder"}
+    assert "compared token for token" in (folder.root / "report.html").read_text()
+
+
+def test_retrieval_of_a_bundle_that_writes_is_refused_in_one_sentence(
+    captions: tuple[Path, Results], command: Command
+) -> None:
+    code, _, err = command(captions[0], "evaluate", "runs/tiny", "--kind", "scenes")
+    assert code != 0
+    assert "this bundle writes, and retrieval cannot be measured of it" in " ".join(err.split())
+    assert "Traceback" not in err
+
+
 def test_a_rehearsal_measures_everything_on_a_handful(tmp_path: Path) -> None:
     metrics = {"generation": {"beams": 2, "metrics": [METRICS[0]]}}
     results = compressor.run(

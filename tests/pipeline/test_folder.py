@@ -170,3 +170,46 @@ def test_one_damaged_entry_does_not_cost_the_others(folder: RunFolder) -> None:
 def test_a_whole_state_is_trusted(folder: RunFolder) -> None:
     folder.state_file.write_text(_state())
     assert folder.finished("export", "key")
+
+
+def test_a_stage_stays_finished_when_a_later_one_completes_its_output(folder: RunFolder) -> None:
+    file = folder.root / "bundle" / "bundle.json"
+    for content in (b"completed", b"completed again"):
+        folder.rewrite("export", file, content)
+        assert file.read_bytes() == content
+        assert folder.finished("export", "key")
+    file.write_bytes(b"completed by somebody else")
+    assert not folder.finished("export", "key")
+
+
+def test_what_was_recorded_first_stays_so_that_no_later_stage_runs_again(folder: RunFolder) -> None:
+    before = folder.record("export")
+    assert before is not None
+    folder.rewrite("export", folder.root / "bundle" / "bundle.json", b"completed")
+    after = folder.record("export")
+    assert after is not None
+    assert after["outputs"] == before["outputs"]
+
+
+def test_a_kill_before_the_file_is_replaced_leaves_a_finished_stage(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(file: Path, content: bytes) -> None:
+        raise KeyboardInterrupt
+
+    file = folder.root / "bundle" / "bundle.json"
+    folder.rewrite("export", file, b"completed")
+    monkeypatch.setattr("compressor.pipeline.folder.atomic_write_bytes", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.rewrite("export", file, b"completed again")
+    assert file.read_bytes() == b"completed"
+    assert folder.finished("export", "key")
+
+
+def test_a_record_with_a_damaged_history_is_not_trusted(folder: RunFolder) -> None:
+    folder.rewrite("export", folder.root / "bundle" / "bundle.json", b"completed")
+    state = json.loads(folder.state_file.read_text())
+    for damage in ([], {"bundle/bundle.json": [1]}, {"bundle/bundle.json": {}}):
+        state["stages"]["export"]["rewritten"] = damage
+        folder.state_file.write_text(json.dumps(state))
+        assert folder.record("export") is None

@@ -7,6 +7,8 @@ import pytest
 from compressor.errors import RecipeError
 from compressor.recipe.check import check
 from compressor.recipe.losses import FeatureLoss, TaskLoss
+from compressor.recipe.outcome import PRECISIONS
+from compressor.recipe.rehearse import rehearsal
 from tests.recipe.conftest import SMALL, Load
 
 EMBEDDINGS = "teacher={kind: embeddings, path: e.safetensors}"
@@ -139,6 +141,11 @@ def test_the_small_recipe_and_its_relatives_pass(load: Load) -> None:
         (["export.precisions=[]"], "export.precisions: the default precision fp32 is not"),
         (["export.precisions=[int8]", "export.default=int8"], "export.precisions: leaves out fp32"),
         (["export.precisions=[fp32, fp32]"], "export.precisions: names one twice"),
+        (
+            ["export.default=fastest"],
+            "export.default: is fastest, which only a search finds; allowed: a precision, or "
+            "export.search=true",
+        ),
         (["benchmark.batch_sizes=[1, 0]"], "benchmark.batch_sizes.1: is 0"),
         (["benchmark.batch_sizes=[]"], "benchmark.batch_sizes: "),
         (["data={kind: huggingface}"], "data: give exactly one of name"),
@@ -231,3 +238,15 @@ def test_all_problems_are_told_with_their_lines(load: Load) -> None:
     )
     lines = refusal(load, text=text + "export: {default: int8, precisions: [fp32]}\n").splitlines()
     assert [line.split("recipe.yaml:")[1].split(" ")[0] for line in lines] == ["22:", "25:", "26:"]
+
+
+def test_a_search_makes_every_precision_and_may_choose_the_default(load: Load) -> None:
+    loaded = load(
+        "export.search=true",
+        "export.precisions=[fp32]",
+        "export.default=balanced",
+        "goals=['artifacts.int4_weights.recall_delta >= -1']",
+    )
+    check(loaded)
+    assert loaded.recipe.export.tried == PRECISIONS
+    assert rehearsal(loaded.recipe).export.calibration.samples == 8

@@ -75,6 +75,7 @@ def test_what_can_work_passes(load: Load, overrides: list[str]) -> None:
             "student.kind: is blip, but teacher is of kind blip_re",
         ),
         (["student={kind: inherit}"], "student.kind: is inherit, but the teacher writes text; allowed: blip"),
+        (["export.search=true"], "export.search: is for students that embed, and this one writes"),
         (["teacher.head=vqa"], "data.kind: is scenes, which has captions and no questions"),
         ([QUESTIONS], "data.kind: is scenes_questions, whose questions only"),
         ([OWN, QUESTIONS, "student.text.width=32"], "student.text.width: is 32, but for VQA the BERT must"),

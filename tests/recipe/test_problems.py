@@ -100,7 +100,10 @@ CHANGES = [
     (
         "name: small",
         "name: small\nexport: {precisions: [fp8]}",
-        ["2: export.precisions.0: is 'fp8'; allowed: fp32, int8"],
+        [
+            "2: export.precisions.0: is 'fp8'; allowed: fp32, fp16, int8, int8_static, int8_weights, "
+            "int4_weights"
+        ],
     ),
     (
         "name: small",

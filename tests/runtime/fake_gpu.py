@@ -1,20 +1,19 @@
-"""Stand-ins for `tensorrt` and `cuda.bindings.runtime` on a machine without either.
+"""A stand-in for `tensorrt` on a machine without it, to be installed with that for CUDA.
 
-They have the names, parameters and failures of the real modules that this package relies on
+Both have the names, parameters and failures of the real modules that this package relies on
 (`tests/runtime/tensorrt_api.py` holds both against one list), and nothing else: a call of anything more
 fails. An "engine" is the ONNX graph with its profile, and runs in ONNX Runtime out of "GPU memory" that is
 ordinary memory, addressed by numbers as on a GPU.
 """
 
-# ruff: noqa: N802, N815 (the names are those of CUDA)
 from __future__ import annotations
 
 import ctypes
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -24,78 +23,11 @@ import onnx
 import onnxruntime
 import pytest
 
-from compressor.errors import MissingDependencyError
+from compressor.runtime import nvidia
+from tests.runtime.fake_cuda import FakeCuda
 
-GPU, CAPABILITY = "NVIDIA Test GPU", (8, 7)
 UNREADABLE = ("DynamicQuantizeLinear", "MatMulInteger")
 _INT64 = onnx.TensorProto.INT64
-
-
-class CudaErrors(IntEnum):
-    cudaSuccess = 0
-    cudaErrorMemoryAllocation = 2
-    cudaErrorNoDevice = 100
-
-
-@dataclass
-class FakeCuda:
-    """Functions of the CUDA runtime as its Python bindings have them: a tuple, the error code first."""
-
-    devices: int = 1
-    driver: int = 13000
-    memory: int = 1 << 30
-    held: dict[int, Any] = field(default_factory=dict)
-    cudaMemcpyKind = IntEnum("cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2})
-
-    def cudaDriverGetVersion(self) -> tuple[Any, ...]:
-        return CudaErrors.cudaSuccess, self.driver
-
-    def cudaGetDeviceCount(self) -> tuple[Any, ...]:
-        return (
-            (CudaErrors.cudaSuccess, self.devices) if self.devices else (CudaErrors.cudaErrorNoDevice, None)
-        )
-
-    def cudaGetDeviceProperties(self, device: int) -> tuple[Any, ...]:
-        facts = SimpleNamespace(name=GPU.encode(), major=CAPABILITY[0], minor=CAPABILITY[1])
-        return CudaErrors.cudaSuccess, facts
-
-    def cudaGetErrorName(self, error: CudaErrors) -> tuple[Any, ...]:
-        return CudaErrors.cudaSuccess, error.name.encode()
-
-    def cudaGetErrorString(self, error: CudaErrors) -> tuple[Any, ...]:
-        return CudaErrors.cudaSuccess, f"words for {int(error)}".encode()
-
-    def cudaStreamCreate(self) -> tuple[Any, ...]:
-        return CudaErrors.cudaSuccess, self._hold(1)
-
-    def cudaStreamDestroy(self, stream: int) -> tuple[Any, ...]:
-        del self.held[stream]
-        return (CudaErrors.cudaSuccess,)
-
-    def cudaStreamSynchronize(self, stream: int) -> tuple[Any, ...]:
-        return (CudaErrors.cudaSuccess,)
-
-    def cudaMalloc(self, size: int) -> tuple[Any, ...]:
-        if size > self.memory:
-            return CudaErrors.cudaErrorMemoryAllocation, None
-        return CudaErrors.cudaSuccess, self._hold(size)
-
-    def cudaFree(self, devPtr: int) -> tuple[Any, ...]:
-        del self.held[devPtr]
-        return (CudaErrors.cudaSuccess,)
-
-    def cudaMemcpyAsync(self, dst: int, src: int, count: int, kind: int, stream: int) -> tuple[Any, ...]:
-        device = dst if kind == self.cudaMemcpyKind.cudaMemcpyHostToDevice else src
-        assert count <= len(self.held[device])
-        assert stream in self.held
-        ctypes.memmove(dst, src, count)
-        return (CudaErrors.cudaSuccess,)
-
-    def _hold(self, size: int) -> int:
-        buffer = (ctypes.c_char * size)()
-        address = ctypes.addressof(buffer)
-        self.held[address] = buffer
-        return address
 
 
 class Log:
@@ -161,6 +93,8 @@ class Profile:
         self.shapes: dict[str, list[tuple[int, ...]]] = {}
 
     def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+        if not min <= opt <= max:
+            raise RuntimeError("Shape provided for opt is inconsistent with other shapes.")
         self.shapes[input] = [tuple(min), tuple(opt), tuple(max)]
 
 
@@ -179,9 +113,8 @@ class Config:
         self.limits[pool.name] = pool_size
 
     def add_optimization_profile(self, profile: Profile) -> int:
-        for least, best, most in profile.shapes.values():
-            if not least <= best <= most:
-                return -1
+        if 0 in (least[0] for least, _, _ in profile.shapes.values()):
+            return -1
         self.profile = profile
         return 0
 
@@ -342,7 +275,8 @@ class FakeTensorRT(ModuleType):
 
 
 def install(monkeypatch: pytest.MonkeyPatch, version: str = "10.16.1.11") -> tuple[FakeTensorRT, FakeCuda]:
-    """Make both importable in place of the real ones, for one test."""
+    """Make both importable in place of the real ones, and a driver loadable, for one test."""
+    monkeypatch.setattr(nvidia, "loadable", lambda names: names[0])
     tensorrt, cuda = FakeTensorRT(version), FakeCuda()
     bindings = ModuleType("cuda.bindings")
     for name, module in (
@@ -362,15 +296,6 @@ def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> Iterator[None]:
         for name in modules:
             patched.setitem(sys.modules, name, None)  # type: ignore[arg-type]
         yield
-
-
-def why_missing(load: Callable[[], Any]) -> str | None:
-    """What `load` says is missing, None where it loads."""
-    try:
-        load()
-    except MissingDependencyError as error:
-        return str(error)
-    return None
 
 
 def _shape(end: Any) -> tuple[int, ...]:

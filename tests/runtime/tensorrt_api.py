@@ -48,7 +48,6 @@ STRONGLY_TYPED = {"10": 1, "11": 0}
 """The bit of the flag, by major version: the one value that differs between the two."""
 SEVERITIES = {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2, "INFO": 3, "VERBOSE": 4}
 CUDA = {
-    "cudaDriverGetVersion": (),
     "cudaGetDeviceCount": (),
     "cudaGetDeviceProperties": ("device",),
     "cudaGetErrorName": ("error",),

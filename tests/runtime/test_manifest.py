@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from compressor.errors import BundleError
 from compressor.runtime.bundle import Bundle
-from compressor.runtime.manifest import locate, read_manifest
+from compressor.runtime.manifest import read_manifest
+from compressor.runtime.paths import is_plain, locate
 from compressor.runtime.schema import FileEntry
 
 
 def entry(path: str) -> FileEntry:
-    return FileEntry(path=path, sha256="0", bytes=0)
+    return FileEntry(path=path, sha256="0" * 64, bytes=0)
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -55,8 +56,24 @@ def test_manifest_that_is_none(folder: Path, content: bytes) -> None:
 
 
 def test_manifest_of_a_newer_version_says_how_to_upgrade(folder: Path) -> None:
-    edit(folder, lambda content: content.update(schema_version=2, something_new=1))
-    refused(folder, r"newer version \(schema 2, this one reads up to 1\); upgrade")
+    edit(folder, lambda content: content.update(schema_version=3, something_new=1))
+    refused(folder, r"newer version \(schema 3, this one reads up to 2\); upgrade")
+
+
+def test_manifest_of_the_first_version_opens(folder: Path) -> None:
+    """It knew no licences, results, documents and calibration."""
+
+    def downgrade(content: dict[str, Any]) -> None:
+        content["schema_version"] = 1
+        for name in ("licences", "results", "documents", "calibration"):
+            del content[name]
+
+    edit(folder, downgrade)
+    opened = Bundle.open(folder, threads=1)
+    opened.verify()
+    assert opened.manifest.calibration is None
+    with pytest.raises(BundleError, match="was not calibrated against a teacher"):
+        opened.calibrated([0.5])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +83,7 @@ def test_manifest_of_a_newer_version_says_how_to_upgrade(folder: Path) -> None:
         (lambda content: content.pop("embed_dim"), "embed_dim: Field required"),
         (
             lambda content: content.update(logit_scale=float("nan")),
-            "logit_scale: Input should be a finite number",
+            "NaN is no number in JSON",
         ),
         (lambda content: content["artifacts"]["fp32"]["image"].pop("file"), r"artifacts\.fp32\.image\.file"),
         (
@@ -128,6 +145,11 @@ def test_untouched_bundle_verifies(bundle: Bundle) -> None:
         "C:outside.onnx",
         "\\\\host\\share\\outside.onnx",
         "fp32/image\0.onnx",
+        "./fp32/image.onnx",
+        "fp32//image.onnx",
+        "fp32/image.onnx/",
+        "fp32/image.onnx:stream",
+        "a" * 300,
     ],
 )
 def test_path_that_leaves_the_folder_is_refused(folder: Path, path: str) -> None:
@@ -136,30 +158,85 @@ def test_path_that_leaves_the_folder_is_refused(folder: Path, path: str) -> None
     refused(folder, "which is not a path inside the bundle")
 
 
-def test_link_to_outside_is_refused(folder: Path) -> None:
-    outside = folder.parent / "outside.onnx"
-    (folder / "fp32/image.onnx").rename(outside)
-    (folder / "fp32/image.onnx").symlink_to(outside)
-    refused(folder, "'fp32/image.onnx' is a link to outside the bundle")
+@pytest.mark.parametrize("target", ["outside.onnx", "bundle/real.onnx"])
+def test_a_file_that_is_a_link_is_refused_wherever_it_leads(folder: Path, target: str) -> None:
+    (folder / "fp32/image.onnx").rename(folder.parent / target)
+    (folder / "fp32/image.onnx").symlink_to(folder.parent / target)
+    refused(folder, r"'fp32/image\.onnx' is a symbolic link.*hf download REPOSITORY --local-dir FOLDER")
 
 
-def test_linked_folder_to_outside_is_refused(folder: Path) -> None:
+def test_a_folder_that_is_a_link_is_refused(folder: Path) -> None:
     (folder / "fp32").rename(folder.parent / "elsewhere")
     (folder / "fp32").symlink_to(folder.parent / "elsewhere")
-    refused(folder, "link to outside")
+    refused(folder, "'fp32' is a symbolic link")
 
 
 def test_links_in_a_circle_are_refused(folder: Path) -> None:
     (folder / "fp32/image.onnx").unlink()
     (folder / "fp32/image.onnx").symlink_to("image.onnx")
-    refused(folder, "cannot be read|is missing")
+    refused(folder, "is a symbolic link")
 
 
-def test_links_within_the_bundle_and_to_the_bundle_are_fine(folder: Path) -> None:
-    (folder / "fp32/image.onnx").rename(folder / "real.onnx")
-    (folder / "fp32/image.onnx").symlink_to(folder / "real.onnx")
+def test_a_manifest_that_is_a_link_is_refused(folder: Path) -> None:
+    (folder / "bundle.json").rename(folder.parent / "bundle.json")
+    (folder / "bundle.json").symlink_to(folder.parent / "bundle.json")
+    refused(folder, r"'bundle\.json' is a symbolic link")
+
+
+def test_a_pipe_is_no_file(folder: Path) -> None:
+    (folder / "fp32/image.onnx").unlink()
+    os.mkfifo(folder / "fp32/image.onnx")
+    refused(folder, r"'fp32/image\.onnx' is missing")
+
+
+def test_the_bundle_itself_may_be_reached_through_a_link(folder: Path) -> None:
     (folder.parent / "latest").symlink_to(folder)
     assert Bundle.open(folder.parent / "latest", threads=1).embed_dim
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"schema_version": 2, "schema_version": 1}', "key 'schema_version' stands twice"),
+        ('{"schema_version": 1, "lineage": {"a": 1e999}}', "1e999 is no number"),
+        ('{"schema_version": 1, "lineage": ' + "[" * 200 + "]" * 200 + "}", "nested more than 32 levels"),
+        ('{"schema_version": 1' + "0" * 5000 + "}", "not usable JSON"),
+        ('{"schema_version": 1' + " " * (17 << 20) + "}", "not a bundle's manifest, it has 178"),
+    ],
+    ids=["twice", "infinite", "deep", "huge number", "huge"],
+)
+def test_json_that_readers_disagree_about_is_refused(folder: Path, text: str, why: str) -> None:
+    (folder / "bundle.json").write_text(text)
+    refused(folder, why)
+
+
+def image_file(content: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = content["artifacts"]["fp32"]["image"]["file"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda content: image_file(content).update(bytes=10**30), "bytes: "),
+        (lambda content: image_file(content).update(bytes=-1), "bytes: "),
+        (lambda content: image_file(content).update(sha256="0"), "sha256: "),
+        (
+            lambda content: image_file(content).update(path="tokenizer.json"),
+            "'tokenizer.json' twice and diff",
+        ),
+        (lambda content: image_file(content).update(path="FP32/text.onnx"), "twice and differently"),
+        (lambda content: image_file(content).update(path="fp32/image.ort"), r"ending in \.onnx or \.engine"),
+        (lambda content: image_file(content).update(path="bundle.json"), "lists itself"),
+        (lambda content: content.update(embed_dim=10**400), "embed_dim: |wide|says 10000"),
+        (lambda content: content.update(calibration={"teacher": [1]}), "calibration"),
+    ],
+)
+def test_entries_that_no_exporter_writes_are_refused(
+    folder: Path, change: Callable[[dict[str, Any]], object], why: str
+) -> None:
+    edit(folder, change)
+    refused(folder, why)
 
 
 def test_bundle_opens_by_a_relative_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +251,7 @@ parts = st.sampled_from(
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(names=st.lists(parts, max_size=6), separator=st.sampled_from("//\\"))
+@given(names=st.lists(parts | st.text(max_size=8), max_size=6), separator=st.sampled_from("//\\"))
 def test_no_path_reaches_a_file_outside(tmp_path: Path, names: list[str], separator: str) -> None:
     """Whatever a manifest names, what is located lies inside; everything else is a `BundleError`."""
     path = separator.join(names)
@@ -190,6 +267,8 @@ def test_no_path_reaches_a_file_outside(tmp_path: Path, names: list[str], separa
         return
     assert os.path.commonpath([found, root.resolve()]) == str(root.resolve())
     assert found.is_file()
+    assert not found.is_symlink()
+    assert is_plain(path)
 
 
 def test_manifest_of_the_writer_is_read_back(exported: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +21,9 @@ from compressor.runtime.nvidia import (
     why_no_tensorrt,
 )
 from tests.runtime import tensorrt_api as api
-from tests.runtime.fake_gpu import CudaErrors, FakeCuda, FakeTensorRT, install, why_missing, without
+from tests.runtime.fake_cuda import CudaErrors, FakeCuda
+from tests.runtime.fake_gpu import FakeTensorRT, install, without
+from tests.runtime.machine import not_verified, why_missing
 
 
 def test_a_gpu_is_told_with_what_an_engine_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,28 +33,32 @@ def test_a_gpu_is_told_with_what_an_engine_depends_on(monkeypatch: pytest.Monkey
 
 
 def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvidia, "loadable", lambda names: None)
     with without(monkeypatch, "tensorrt", "cuda.bindings.runtime"):
         reason = why_no_tensorrt()
     assert reason == (
         "TensorRT is not installed (pip install 'compressor[gpu]'), and "
-        "NVIDIA's cuda-bindings is not installed (pip install 'compressor[gpu]')"
+        "NVIDIA's cuda-bindings is not installed (pip install 'compressor[gpu]'), and "
+        "there is no NVIDIA driver on this machine (its library libcuda.so.1 cannot be loaded)"
     )
 
 
-@pytest.mark.parametrize(
-    ("cuda", "words"),
-    [
-        (FakeCuda(driver=0), r"there is no NVIDIA driver on this machine \(its library libcuda.so.1"),
-        (
-            FakeCuda(devices=0),
-            r"no GPU can be used on this machine: cudaErrorNoDevice \(words for 100\) from cudaGet",
-        ),
-    ],
-)
-def test_a_machine_without_driver_or_gpu(monkeypatch: pytest.MonkeyPatch, cuda: Any, words: str) -> None:
+def test_a_machine_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", cuda)
-    with pytest.raises(MissingDependencyError, match=words):
+    monkeypatch.setattr(nvidia, "loadable", lambda names: None)
+    reason = "there is no NVIDIA driver on this machine (its library libcuda.so.1 cannot be loaded)"
+    with pytest.raises(MissingDependencyError) as caught:
+        find_gpu()
+    assert str(caught.value) == why_no_tensorrt() == reason
+
+
+def test_a_machine_with_a_driver_and_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, cuda = install(monkeypatch)
+    cuda.devices = 0
+    with pytest.raises(
+        MissingDependencyError,
+        match=r"no GPU can be used on this machine: cudaErrorNoDevice \(words for 100\) from cudaGet",
+    ):
         find_gpu()
 
 
@@ -107,11 +112,11 @@ def test_the_stand_in_of_cuda_has_the_calls_of_the_list() -> None:
     assert int(CudaErrors.cudaSuccess) == 0
 
 
-def test_the_real_tensorrt_has_the_calls_of_the_list(record_property: Any) -> None:
-    """Where TensorRT is not installed, this is what is left: the sentence that says so."""
+def test_the_real_tensorrt_has_the_calls_of_the_list() -> None:
+    """Where TensorRT is not installed, the summary says so, and the sentence about it is what is left."""
     missing = why_missing(load_tensorrt)
     if missing is not None:
-        record_property("not verified", f"names and parameters of tensorrt: {missing}")
+        not_verified("names and parameters of TensorRT's calls", missing)
         assert re.match(r"TensorRT is (not installed \(pip|installed but does not import: .+)", missing)
         return
     tensorrt = load_tensorrt()
@@ -127,11 +132,11 @@ def test_the_real_tensorrt_has_the_calls_of_the_list(record_property: Any) -> No
     assert message_log(tensorrt).errors == []
 
 
-def test_the_real_cuda_bindings_have_the_calls_of_the_list(record_property: Any) -> None:
-    """Where they are not installed, this is what is left: the sentence that says so."""
+def test_the_real_cuda_bindings_have_the_calls_of_the_list() -> None:
+    """Where they are not installed, the summary says so, and the sentence about it is what is left."""
     missing = why_missing(load_cuda)
     if missing is not None:
-        record_property("not verified", f"names and parameters of cuda.bindings: {missing}")
+        not_verified("names and parameters of CUDA's calls", missing)
         assert missing.startswith("NVIDIA's cuda-bindings is ")
         return
     cuda = load_cuda()
@@ -141,7 +146,7 @@ def test_the_real_cuda_bindings_have_the_calls_of_the_list(record_property: Any)
     assert hasattr(cuda.cudaDeviceProp, "name")
     missing = why_missing(find_gpu)
     if missing is not None:
-        record_property("not verified", f"anything on a GPU: {missing}")
+        not_verified("facts about a GPU", missing)
         assert re.match(r"there is no NVIDIA driver|no GPU can be used|CUDA finds no GPU", missing)
 
 

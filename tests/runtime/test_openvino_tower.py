@@ -15,7 +15,7 @@ from compressor.errors import BundleError, ModelError
 from compressor.runtime.openvino_tower import OpenVINOTower, load_openvino
 from compressor.runtime.session import Tower
 from tests.export.toys import LENGTH, SIZE
-from tests.runtime.fake_gpu import why_missing
+from tests.runtime.machine import not_verified, why_missing
 
 IMAGE, TEXT = ("pixel_values", "image_embeds"), ("input_ids", "text_embeds")
 
@@ -89,13 +89,13 @@ def test_the_interface_is_that_of_a_tower(exported: Path, fake: FakeOpenVINO) ->
     assert "INFERENCE_PRECISION_HINT" not in fake.settings
 
 
-def test_the_real_openvino_gives_the_same_rows(exported: Path, record_property: Any) -> None:
-    """Where it is not installed, this is what is left: the sentence that says so."""
+def test_the_real_openvino_gives_the_same_rows(exported: Path) -> None:
+    """Where it is not installed, the summary says so, and the sentence about it is what is left."""
     missing = why_missing(load_openvino)
     if missing is None:
         _compare(exported)
     else:
-        record_property("not verified", f"rows from OpenVINO: {missing}")
+        not_verified("rows from OpenVINO", missing)
         assert missing == "OpenVINO is not installed (pip install 'compressor[openvino]')"
 
 

@@ -18,7 +18,8 @@ from compressor.runtime.opening import open_tower
 from compressor.runtime.session import Tower
 from compressor.runtime.tensorrt_tower import TensorRTTower
 from tests.export.toys import LENGTH, SIZE, WIDTH
-from tests.runtime.fake_gpu import FakeCuda, install, without
+from tests.runtime.fake_cuda import FakeCuda
+from tests.runtime.fake_gpu import install, without
 
 Build = Callable[..., Path]
 SIZES = Batches(1, 4, 8)

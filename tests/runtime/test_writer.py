@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
+from transformers import BlipForConditionalGeneration, BlipForQuestionAnswering
 
 from compressor.errors import BadImageError, BundleError, ModelError
+from compressor.export.writer_reference import texts_of
+from compressor.files import sha256_file
 from compressor.recipe.blip import Head
 from compressor.runtime import Bundle, Writer
 from compressor.runtime.manifest import read_manifest
+from compressor.runtime.writer_graphs import as_question
 from compressor.runtime.writer_schema import GRAPHS, WriterManifest
 from compressor.students.generator import GenerativeModel
 from tests.export.toys import pictures
@@ -85,6 +90,41 @@ def test_ids_are_those_of_the_pytorch_model(written: Exported, settings: dict[st
     found = writer.generate(pixels, ids, **settings)
     np.testing.assert_array_equal(found, expected)
     assert len({tuple(row) for row in found.tolist()}) > 3, "the pictures must matter"
+
+
+@pytest.mark.parametrize("settings", [{"num_beams": 1}, {"num_beams": 3, "min_length": 9}], ids=str)
+def test_captions_are_those_of_transformers_own_class(captioner: Exported, settings: dict[str, int]) -> None:
+    """Loaded from its folder by transformers alone, with the prompt as its processor writes it."""
+    own = BlipForConditionalGeneration.from_pretrained(captioner.folder.parent / "model").eval()
+    pixels = captioner.model.preprocessor.images(pictures(COUNT))
+    words = captioner.writer.manifest.vocabulary
+    prompt = torch.tensor([[words.start_id, *words.prompt_ids, words.end_id]]).repeat(COUNT, 1)
+    given = prompt.shape[1] - 1
+    expected = own.generate(torch.from_numpy(pixels), prompt, max_length=20, **settings)[:, given:].numpy()
+    found = captioner.writer.generate(
+        pixels, beams=settings["num_beams"], max_length=20, min_length=settings.get("min_length", 0)
+    )
+    assert texts_of(found, words.pad_id) == texts_of(
+        np.where(expected == words.end_id, words.pad_id, expected), words.pad_id
+    )
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_answers_are_those_of_transformers_own_class(asking: Exported, beams: int) -> None:
+    """One question at a time: of several it loses the mask."""
+    own = BlipForQuestionAnswering.from_pretrained(asking.folder.parent / "model").eval()
+    words = asking.writer.manifest.vocabulary
+    pixels = asking.model.preprocessor.images(pictures(6))
+    questions = asked(asking.model, 6)
+    assert questions is not None
+    for row in range(6):
+        ids, _ = as_question(questions[[row]], words)
+        (expected,) = own.generate(
+            torch.from_numpy(ids), torch.from_numpy(pixels[[row]]), num_beams=beams, max_length=20
+        )[:, 1:].numpy()
+        found = asking.writer.generate(pixels[[row]], questions[[row]], beams=beams, max_length=20)
+        ended = np.where(expected == words.end_id, words.pad_id, expected)
+        assert texts_of(found, words.pad_id) == texts_of(ended[None], words.pad_id)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
@@ -208,6 +248,11 @@ def test_what_a_captioner_cannot_do_is_one_sentence(
             "question_ids must be int64, one row for each of the 2 pictures",
         ),
         (
+            lambda w: w.generate(np.zeros((2, 3, 32, 32), np.float32), np.zeros(2, np.int64)),
+            ModelError,
+            r"one row for each of the 2 pictures, not int64 \(2,\)",
+        ),
+        (
             lambda w: w.generate(np.zeros((1, 3, 32, 32), np.float32), np.full((1, 4), 10**6)),
             ModelError,
             "question.onnx cannot be run",
@@ -254,8 +299,12 @@ def test_a_damaged_or_missing_graph_is_one_sentence(damaged: Path, graph: str) -
         (lambda m: m.update(kind=7), "a bundle of kind '7' is not known to this version"),
         (lambda m: m.update(kind="vqa"), "of kind vqa has the graphs vision, question, cross, decoder"),
         (lambda m: m["artifacts"]["fp32"]["graphs"].pop("cross"), "this one has vision, decoder"),
-        (lambda m: m["vocabulary"].update(size=95), "gives 94 logits, but the manifest says 95"),
+        (
+            lambda m: m["vocabulary"].update(size=95),
+            r"gives logits \(.*, 94\), but the manifest says 95 words",
+        ),
         (lambda m: m.pop("vocabulary"), "vocabulary: Field required"),
+        (lambda m: m["vocabulary"].update(end_id=94), "vocabulary: .*a token id is outside the 94"),
         (lambda m: m.update(schema_version=99), "written by a newer version"),
         (lambda m: m["artifacts"]["fp32"].update(status="failed", reason="x"), "failed its parity gate"),
         (
@@ -276,6 +325,18 @@ def test_a_manifest_that_does_not_fit_is_one_sentence(damaged: Path, change: Any
     with pytest.raises(BundleError, match=message) as caught:
         Writer.open(damaged, threads=1)
     assert "\n" not in str(caught.value)
+
+
+def test_a_decoder_whose_cache_has_no_size_is_one_sentence(damaged: Path) -> None:
+    path = damaged / "fp32" / "decoder.onnx"
+    model = onnx.load(path)
+    (past,) = [end for end in model.graph.input if end.name == "past_key_0"]
+    past.type.tensor_type.shape.dim[2].dim_param = "heads"
+    onnx.save(model, path)
+    entry = {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    edit(damaged, lambda m: m["artifacts"]["fp32"]["graphs"]["decoder"]["file"].update(entry))
+    with pytest.raises(BundleError, match="takes no cache of a known size"):
+        Writer.open(damaged, threads=1)
 
 
 def test_a_precision_that_is_not_there_is_named(captioner: Exported) -> None:

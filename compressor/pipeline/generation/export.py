@@ -42,7 +42,8 @@ def _export(context: Context, role: Role) -> WriterManifest:
 
     section, model, split = context.recipe.export, context.writers.trained(role), context.validation_split
     if role != "student":
-        section = section.model_copy(update={"precisions": ("fp32",), "default": "fp32", "tensorrt": None})
+        alone = {"precisions": ("fp32",), "search": False, "default": "fp32", "tensorrt": None}
+        section = section.model_copy(update=alone)
     samples = WriterSamples.of_pairs(
         context.pairs(split), context.decoded(split).kept, model, section.parity.samples
     )

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from compressor.export.onnx import export_tower
-from compressor.export.quantize import int8_share, quantize_tower
+from compressor.export.precision.dynamic import quantize_tower
+from compressor.export.precision.graphs import share_of_weights
 from compressor.runtime.schema import IMAGE_INPUT, IMAGE_OUTPUT
 from compressor.runtime.session import Tower
 from tests.export.toys import SIZE, ToyEncoder
@@ -110,4 +111,4 @@ def test_quantiser_is_silent_and_other_warnings_are_not(
 
 
 def test_share_counts_weights_not_tensors(exported: Path) -> None:
-    assert int8_share(exported) == 0
+    assert share_of_weights(exported, onnx.TensorProto.INT8) == 0

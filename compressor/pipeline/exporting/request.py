@@ -1,0 +1,153 @@
+"""What an export is asked for, checked like a recipe: its sections `teacher`, `export` and `data`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from pydantic import ValidationError
+
+from compressor.errors import BundleError, RecipeError
+from compressor.pipeline.exporting.source import find_source
+from compressor.recipe.base import Section
+from compressor.recipe.data import DataSection, Split
+from compressor.recipe.outcome import PRECISIONS, ExportSection
+from compressor.recipe.overrides import apply_overrides, flatten
+from compressor.recipe.problems import explain, message, mistaken_truths
+from compressor.recipe.source import COMMAND_LINE, Origin, Value, read_recipe_file
+from compressor.recipe.teacher import TeacherSection
+
+_TYPED = Origin(COMMAND_LINE, 0)
+_MANIFEST = "bundle.json"
+
+
+class ExportRecipe(Section):
+    """The sections of a recipe that an export reads; the model stands where a recipe has its teacher."""
+
+    teacher: TeacherSection
+    export: ExportSection = ExportSection()
+    data: DataSection | None = None
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The command line. `data` is a YAML file: a recipe, of which only `data` is read, or that section alone;
+    `images` a folder of pictures, with captions beside them or without. `settings` are such as
+    `export.parity.samples=32`, and win over all else."""
+
+    checkpoint: str
+    weights: Path | None = None
+    output: Path | None = None
+    precisions: Sequence[str] = ()
+    opset: int | None = None
+    text_length: str | None = None
+    data: Path | None = None
+    images: Path | None = None
+    split: str = "val"
+    settings: Sequence[str] = ()
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """The same, understood: `split` is where the samples are, `folder` where the bundle goes."""
+
+    recipe: ExportRecipe
+    split: Split
+    folder: Path
+    licence: str | None
+
+
+def understand(options: ExportOptions) -> ExportRequest:
+    """Check everything that can be checked before weights are read.
+
+    Raises `RecipeError` for options that make no sense, one a line; `BundleError` for an output folder that
+    holds something else than a bundle, which would be replaced; and as `find_source` does.
+    """
+    if options.split not in get_args(Split):
+        raise RecipeError(f"--split {options.split}: the splits are train, val and test")
+    if options.data is not None and options.images is not None:
+        raise RecipeError("--data and --images both say where samples come from; give one of them")
+    source = find_source(options.checkpoint, options.weights)
+    folder = (options.output or source.bundle).expanduser().absolute()
+    _check_output(folder)
+    split = cast(Split, options.split)
+    sections = {"teacher": source.section, "export": _export_keys(options)}
+    if options.images is not None:
+        sections["data"] = _folder_keys(options.images, split, "int8_static" in options.precisions)
+    whole = _value(sections)
+    if options.data is not None:
+        assert isinstance(whole.content, dict)
+        whole = Value(whole.content | {"data": _data_of(options.data)}, _TYPED, Path.cwd())
+    return ExportRequest(_validate(apply_overrides(whole, options.settings)), split, folder, options.licence)
+
+
+def _export_keys(options: ExportOptions) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    if options.precisions:
+        first = options.precisions[0]
+        keys["precisions"] = list(options.precisions)
+        keys |= {"default": first} if first in PRECISIONS else {}  # an unknown one is one mistake, not two
+    if options.opset is not None:
+        keys["opset"] = options.opset
+    if options.text_length is not None:
+        keys["text_length"] = options.text_length
+    return keys
+
+
+def _folder_keys(images: Path, split: Split, calibrates: bool) -> dict[str, Any]:
+    """All pictures of a folder are of the split that is asked for, unless it is divided into splits; where
+    some are needed for calibration too, half of them, chosen by hash."""
+    fractions = {name: float(name == split) for name in get_args(Split)}
+    if calibrates and split != "train":
+        fractions |= {split: 0.5, "train": 0.5}
+    return {"kind": "folder", "path": str(images.expanduser().absolute()), "split_fractions": fractions}
+
+
+def _data_of(path: Path) -> Value:
+    """The `data` section of a recipe, or the section that a file is."""
+    whole = read_recipe_file(path, str(path))
+    assert isinstance(whole.content, dict)
+    if "data" in whole.content:
+        return whole.content["data"]
+    if "kind" not in whole.content:
+        raise RecipeError(f"{path}: has neither a section 'data' nor the 'kind' of one")
+    return whole
+
+
+def _validate(whole: Value) -> ExportRecipe:
+    data, origins = flatten(whole)
+    problems = mistaken_truths(data, origins)
+    try:
+        recipe = ExportRecipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(message(problems + explain(error, data, origins))) from error
+    if problems:
+        raise RecipeError(message(problems))
+    if recipe.export.search:
+        raise RecipeError(
+            f"{COMMAND_LINE}: export.search: a search is part of a run; name the precisions (--precision)"
+        )
+    return recipe
+
+
+def _value(content: Any) -> Value:
+    """Plain data as if it had been typed."""
+    if isinstance(content, dict):
+        return Value({key: _value(part) for key, part in content.items()}, _TYPED, Path.cwd())
+    if isinstance(content, list):
+        return Value([_value(part) for part in content], _TYPED, Path.cwd())
+    assert content is None or isinstance(content, str | int | float | bool)
+    return Value(content, _TYPED, Path.cwd())
+
+
+def _check_output(folder: Path) -> None:
+    """A bundle takes the place of a whole folder: only of an older bundle, or of nothing."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MANIFEST).is_file():
+        raise BundleError(
+            f"{folder} holds something else than a bundle and is not replaced; choose another --output"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f"{folder} is a file; choose another --output")
