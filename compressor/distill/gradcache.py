@@ -203,8 +203,9 @@ def _embedded(outputs: Outputs, backward: Callable[[Outputs], None]) -> Embedded
 
 
 def _backward(outputs: Outputs, gradients: Outputs) -> None:
-    """Send the gradients of the outputs named into the graph."""
-    torch.autograd.backward([outputs[name] for name in gradients], list(gradients.values()))
+    """Send the gradients of the outputs named into the graph. A locked tower's outputs have none."""
+    moving = [name for name in gradients if outputs[name].requires_grad]
+    torch.autograd.backward([outputs[name] for name in moving], [gradients[name] for name in moving])
 
 
 def _gradient(leaf: Tensor) -> Tensor:

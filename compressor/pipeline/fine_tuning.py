@@ -18,12 +18,15 @@ def fine_tune(context: Context, section: FineTune, key: str) -> dict[str, Any]:
     from compressor.data.loader import TrainingSet
     from compressor.distill.trainer import train
     from compressor.students.encoder import Model
+    from compressor.students.lock import lock_image
 
     (teacher,) = context.teachers
     model = teacher.load()
     assert isinstance(model, Model)
     assert isinstance(model.encoder, nn.Module)
     model.encoder.requires_grad_(True)
+    if section.lock_image:
+        lock_image(model.encoder)
     model = replace(model, origin=f"{model.origin}, fine-tuned on the recipe's data")
     side = model.preprocessor.image.size
     rows = TrainingSet(

@@ -34,6 +34,7 @@ def generation_findings(recipe: Recipe) -> Iterator[Finding]:
         yield ("student", "kind"), f"is {student.kind}, but the teacher writes text; allowed: blip"
     if isinstance(teacher, BlipTeacher) and isinstance(student, BlipStudent):
         yield from _sizes(teacher, student)
+        yield from _locked(teacher)
         yield from _training(recipe)
         yield from _inherited(teacher, student)
         yield from _writing(recipe, teacher, student)
@@ -108,6 +109,17 @@ def _inherited(teacher: BlipTeacher, student: BlipStudent) -> Iterator[Finding]:
             ("student", "text", "context_length"),
             f"is {student.text.context_length}; allowed with start: inherit: at most the teacher's "
             f"({teacher.text.context_length})",
+        )
+
+
+def _locked(teacher: BlipTeacher) -> Iterator[Finding]:
+    if teacher.fine_tune is None or not teacher.fine_tune.lock_image or teacher.image is None:
+        return
+    if teacher.image.weights is None:
+        yield (
+            ("teacher", "fine_tune", "lock_image"),
+            "is true, but teacher.image starts from random weights, which would stay; allowed: false, or "
+            "image.weights",
         )
 
 

@@ -91,6 +91,12 @@ class TrainingBase(Section):
 class FineTune(TrainingBase):
     """Train the teacher on the recipe's data with the task loss before it teaches."""
 
+    lock_image: bool = Field(
+        False,
+        description="Leave the image side as it is and train the rest: cheaper, and what it knows stays "
+        "(locked-image tuning, arXiv 2111.07991).",
+    )
+
 
 class DistillSection(TrainingBase):
     """Losses, balancer and training of the student."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from compressor.errors import RecipeError
 from compressor.recipe.outcome import GOAL
-from compressor.report.results import GoalResult, Results
+from compressor.report.results import GenerationLatency, GoalResult, Results
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -34,9 +34,9 @@ _COMPARED = ("recall_delta", "loss_delta", "equal_greedy", "equal_beams")
 def judge(goals: Sequence[str], results: Results) -> list[GoalResult]:
     """One verdict per goal, in order.
 
-    `not judged` where the figure does not exist on this run, and for all quality on a rehearsal, whose
-    weights are random. Raises `RecipeError` for a key that results.json does not have or that is not a
-    number.
+    `not judged` where the figure does not exist on this run, and on a rehearsal, whose weights are random,
+    for all quality and for the latency of models that write, which stop where they choose to. Raises
+    `RecipeError` for a key that results.json does not have or that is not a number.
     """
     return [_judge(goal, results) for goal in goals]
 
@@ -59,14 +59,21 @@ def _judge(goal: str, results: Results) -> GoalResult:
     path = key.split(".")
     _walk_type(Results, path, goal)
     value = _walk_value(results, path, goal)
-    if results.rehearsal and is_quality(key):
-        return GoalResult(
-            goal=goal, value=None, verdict="not judged", reason="a rehearsal says nothing about quality"
-        )
+    reason = _why_unrehearsed(key, results) if results.rehearsal else None
+    if reason is not None:
+        return GoalResult(goal=goal, value=None, verdict="not judged", reason=reason)
     if value is None:
         return GoalResult(goal=goal, value=None, verdict="not judged", reason=_why_missing(results, path))
     met = _COMPARE[sign](value, bound)
     return GoalResult(goal=goal, value=value, verdict="met" if met else "missed")
+
+
+def _why_unrehearsed(key: str, results: Results) -> str | None:
+    if is_quality(key):
+        return "a rehearsal says nothing about quality"
+    if key.startswith("latency.") and isinstance(results.latency, GenerationLatency):
+        return "untrained models stop writing anywhere, so a rehearsal says nothing about how long it takes"
+    return None
 
 
 def _parse(goal: str) -> tuple[str, str, float]:

@@ -75,6 +75,23 @@ def test_a_teacher_is_fine_tuned_before_it_teaches(run: Run, folder: RunFolder) 
     assert untuned["fingerprint"] != tuned.fingerprint
 
 
+def test_a_locked_image_side_stays_while_the_text_side_learns(run: Run, folder: RunFolder) -> None:
+    from torch import nn
+
+    from compressor.students.checkpoint import load_checkpoint
+
+    tuning = {"steps": 4, "batch_size": 16, "trackers": []}
+    assert run(teacher={"fine_tune": tuning | {"lock_image": True}}, until="teacher") is None
+    locked = load_checkpoint(folder.tuned_teacher).encoder
+    assert run(teacher={"fine_tune": tuning}, until="teacher", name="free") is None
+    free = load_checkpoint(RunFolder(folder.root.parent / "free").tuned_teacher).encoder
+    assert isinstance(locked, nn.Module)
+    assert isinstance(free, nn.Module)
+    moved = {name for name, value in free.state_dict().items() if not locked.state_dict()[name].equal(value)}
+    assert any(name.startswith(locked.image_prefixes) for name in moved)
+    assert any(not name.startswith(locked.image_prefixes) for name in moved)
+
+
 def test_attention_of_both_towers_beside_every_loss_on_embeddings(
     run: Run, folder: RunFolder, teacher: Path
 ) -> None:

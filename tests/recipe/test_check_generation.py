@@ -41,6 +41,20 @@ def refusal(load: Load, *overrides: str, text: str = WRITES) -> str:
     return str(caught.value)
 
 
+def test_a_picture_is_not_locked_out_of_random_layers(load: Load) -> None:
+    locked = OWN.replace("epochs: 1}", "epochs: 1, lock_image: true}")
+    told = refusal(load, locked, QUESTIONS)
+    assert "teacher.fine_tune.lock_image" in told
+    assert "random weights" in told
+    check(
+        load(
+            locked.replace("size: 64}", "size: 64, weights: 'builtin:scenes_teacher'}", 1),
+            QUESTIONS,
+            text=WRITES,
+        )
+    )
+
+
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -5,7 +5,7 @@ import pytest
 from compressor.errors import RecipeError
 from compressor.report.goals import check_goals, judge
 from tests.report.fixture import run
-from tests.report.run_figures import quality
+from tests.report.run_figures import quality, timing
 
 
 def verdict(goal: str, **changed: object) -> tuple[str, float | None, str]:
@@ -78,6 +78,21 @@ def test_a_rehearsal_does_not_judge_quality(key: str) -> None:
 @pytest.mark.parametrize("key", ["latency.p50_ratio", "size.bytes_ratio", "artifacts.int8.image.bytes"])
 def test_a_rehearsal_judges_what_is_true_of_it(key: str) -> None:
     assert verdict(f"{key} >= 0", rehearsal=True)[0] == "met"
+
+
+@pytest.mark.parametrize("key", ["latency.p50_ratio", "latency.generation.student.p50_ms"])
+def test_how_long_models_write_is_judged_of_trained_ones_alone(key: str) -> None:
+    writes = {
+        "threads": 1,
+        "beams": 3,
+        "max_length": 20,
+        "generation": {"teacher": timing(26.6), "student": timing(2.1)},
+        "p50_ratio": 0.0789,
+    }
+    assert verdict(f"{key} <= 3", latency=writes)[0] == "met"
+    told, value, reason = verdict(f"{key} <= 3", latency=writes, rehearsal=True)
+    assert (told, value) == ("not judged", None)
+    assert "untrained" in reason
 
 
 def test_a_figure_that_this_run_does_not_have_is_not_judged_and_says_why() -> None:

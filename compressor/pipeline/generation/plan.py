@@ -151,6 +151,8 @@ def _hours(context: Context, writing: Writing, rows: int) -> dict[str, float]:
     work = {"distill": a_row * _rows_seen(distill, rows)}
     if fine_tune is not None:
         a_row = 3 * teacher.row_flops(fine_tune.texts_per_image)
+        if fine_tune.lock_image:
+            a_row -= 2 * teacher.image_flops  # nothing goes back through it
         work = {"teacher": a_row * _rows_seen(fine_tune, rows)} | work
     speed = 3600 * _measured_speed(context, writing, student.row_flops())
     return {stage: round(flops / speed, 4) for stage, flops in work.items()}

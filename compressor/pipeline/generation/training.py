@@ -40,9 +40,13 @@ def fine_tune(context: Context, section: FineTune, key: str) -> dict[str, Any]:
     """Train the teacher on the ground truth; the best weights go to `teacher/checkpoint`."""
     from torch import nn
 
+    from compressor.students.lock import lock_image
+
     model = context.writers.untuned_teacher
     assert isinstance(model.generator, nn.Module)
     model.generator.requires_grad_(True)
+    if section.lock_image:
+        lock_image(model.generator)
     tuned = replace(model, origin=f"{model.origin}, trained on the recipe's data")
     folder = context.folder.training_of(key) / "teacher"
     facts = _train(
