@@ -169,7 +169,7 @@ def run_stages(context: Context, options: Options, interrupted: threading.Event)
     Raises `KeyboardInterrupt` after a stage in which a library swallowed Ctrl-C.
     """
     _require_resources(context)
-    if _reaches("export", options):
+    if options.until is None or stage_names().index(options.until) >= stage_names().index("export"):
         require_engines(context.recipe)
     _require_rows(context, options)
     total = len(chain(context.recipe))
@@ -209,7 +209,7 @@ def _require_rows(context: Context, options: Options) -> None:
     if not captioned and not any(loss.image_only_ok and pictures_alone for loss in recipe.distill.losses):
         raise DataError("the training pictures have no captions, and every loss of the recipe needs them")
     wanted: list[Split] = [context.validation_split]
-    if _reaches("evaluate", options):
+    if options.until is None or stage_names().index(options.until) > stage_names().index("export"):
         wanted.append(recipe.evaluate.split)
     for split in dict.fromkeys(wanted):
         found = sum(1 for row in context.pairs(split).rows if row.captions)
@@ -218,11 +218,6 @@ def _require_rows(context: Context, options: Options) -> None:
                 f"the {split} split has {found} pictures with captions; at least {MINIMUM_CAPTIONED} are "
                 "needed to rank them"
             )
-
-
-def _reaches(stage: str, options: Options) -> bool:
-    names = stage_names()
-    return options.until is None or names.index(options.until) >= names.index(stage)
 
 
 def _require_resources(context: Context) -> None:
