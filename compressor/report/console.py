@@ -20,7 +20,11 @@ def print_summary(results: Results, folder: Path, console: Console | None = None
     """Print quality, latency, size and goals of a run, and where its report lies."""
     console = console or Console()
     console.print()
-    console.print(_written(results) if results.writes else _quality(results))
+    rehearsed = " (rehearsal: quality means nothing)" if results.rehearsal else ""
+    console.print(f"{results.name}{rehearsed}", highlight=False, markup=False, soft_wrap=True, style="italic")
+    table = _written(results) if results.writes else _quality(results)
+    if table.row_count:  # a rehearsed writer has no figures to show
+        console.print(table)
     for line in [*(terminal_lines(results) if results.writes else []), *_facts(results)]:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for goal in results.goals:
@@ -36,8 +40,7 @@ def print_summary(results: Results, folder: Path, console: Console | None = None
 
 
 def _quality(results: Results) -> Table:
-    title = f"{results.name}{' (rehearsal: quality means nothing)' if results.rehearsal else ''}"
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for heading in ("", "image to text R@1 / 5 / 10", "text to image R@1 / 5 / 10", "RSUM (95 % interval)"):
         table.add_column(heading, justify="right" if heading else "left")
     for role in ROLES:
@@ -49,8 +52,7 @@ def _quality(results: Results) -> Table:
 
 def _written(results: Results) -> Table:
     told = written_table(results)
-    title = f"{results.name}{' (rehearsal: quality means nothing)' if results.rehearsal else ''}"
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for column in told.columns:
         table.add_column(column.name, justify="right" if column.numeric else "left")
     for row in told.rows:
