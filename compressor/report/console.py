@@ -9,10 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from compressor.report.generation_tables import written_table
+from compressor.report.numbers import NOT_AVAILABLE
 from compressor.report.results import Interval, ModelQuality, Results
 from compressor.report.tables import ROLES
 from compressor.report.written_headline import terminal_lines
 
+_LESSER = ("BLEU-1", "BLEU-2", "BLEU-3")
 _COLOUR = {"met": "green", "missed": "red", "not judged": "yellow"}
 
 
@@ -51,12 +53,19 @@ def _quality(results: Results) -> Table:
 
 
 def _written(results: Results) -> Table:
+    """For a terminal of 80 columns: without BLEU below 4, and without metrics that nobody could compute."""
     told = written_table(results)
     table = Table()
-    for column in told.columns:
-        table.add_column(column.name, justify="right" if column.numeric else "left")
+    shown = []
+    for place, column in enumerate(told.columns):
+        cells = {row[place].text for row in told.rows}
+        if column.name not in _LESSER and cells != {NOT_AVAILABLE}:
+            shown.append(place)
+            table.add_column(
+                column.name, justify="right" if column.numeric else "left", no_wrap=not column.numeric
+            )
     for row in told.rows:
-        table.add_row(*(cell.text for cell in row))
+        table.add_row(*(row[place].text for place in shown))
     return table
 
 

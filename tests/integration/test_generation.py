@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import compressor
 from compressor.evaluate.captioning import METRICS
@@ -14,6 +16,7 @@ from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.generation.models import Writers
 from compressor.pipeline.progress import QuietReporter
 from compressor.recipe import Recipe
+from compressor.report.console import print_summary
 from compressor.report.results import (
     CaptionQuality,
     GenerationLatency,
@@ -68,6 +71,18 @@ def test_nothing_is_exported_and_the_report_says_so(captions: tuple[Path, Result
     page = (folder.root / "report.html").read_text()
     assert "Exported artifacts of the student: none; models that write" in page
     assert "<script" not in page
+
+
+def test_the_end_of_the_run_fits_a_terminal(captions: tuple[Path, Results]) -> None:
+    _, results = captions
+    stream = io.StringIO()
+    print_summary(results, Path("runs/tiny"), Console(file=stream, width=80))
+    shown = stream.getvalue()
+    assert "BLEU-4" in shown
+    assert "BLEU-1" not in shown
+    assert "METEOR" not in shown, "nobody could compute it"
+    assert "student, 95 %" in shown
+    assert "…" not in shown
 
 
 def test_the_report_shows_captions_with_their_pictures(captions: tuple[Path, Results]) -> None:
