@@ -9,10 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from compressor.report.generation_tables import written_table
+from compressor.report.numbers import NOT_AVAILABLE
 from compressor.report.results import Interval, ModelQuality, Results
 from compressor.report.tables import ROLES
 from compressor.report.written_headline import terminal_lines
 
+_LESSER = ("BLEU-1", "BLEU-2", "BLEU-3")
 _COLOUR = {"met": "green", "missed": "red", "not judged": "yellow"}
 
 
@@ -20,7 +22,11 @@ def print_summary(results: Results, folder: Path, console: Console | None = None
     """Print quality, latency, size and goals of a run, and where its report lies."""
     console = console or Console()
     console.print()
-    console.print(_written(results) if results.writes else _quality(results))
+    rehearsed = " (rehearsal: quality means nothing)" if results.rehearsal else ""
+    console.print(f"{results.name}{rehearsed}", highlight=False, markup=False, soft_wrap=True, style="italic")
+    table = _written(results) if results.writes else _quality(results)
+    if table.row_count:  # a rehearsed writer has no figures to show
+        console.print(table)
     for line in [*(terminal_lines(results) if results.writes else []), *_facts(results)]:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     for goal in results.goals:
@@ -36,8 +42,7 @@ def print_summary(results: Results, folder: Path, console: Console | None = None
 
 
 def _quality(results: Results) -> Table:
-    title = f"{results.name}{' (rehearsal: quality means nothing)' if results.rehearsal else ''}"
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for heading in ("", "image to text R@1 / 5 / 10", "text to image R@1 / 5 / 10", "RSUM (95 % interval)"):
         table.add_column(heading, justify="right" if heading else "left")
     for role in ROLES:
@@ -48,13 +53,19 @@ def _quality(results: Results) -> Table:
 
 
 def _written(results: Results) -> Table:
+    """For a terminal of 80 columns: without BLEU below 4, and without metrics that nobody could compute."""
     told = written_table(results)
-    title = f"{results.name}{' (rehearsal: quality means nothing)' if results.rehearsal else ''}"
-    table = Table(title=title, title_justify="left")
-    for column in told.columns:
-        table.add_column(column.name, justify="right" if column.numeric else "left")
+    table = Table()
+    shown = []
+    for place, column in enumerate(told.columns):
+        cells = {row[place].text for row in told.rows}
+        if column.name not in _LESSER and cells != {NOT_AVAILABLE}:
+            shown.append(place)
+            table.add_column(
+                column.name, justify="right" if column.numeric else "left", no_wrap=not column.numeric
+            )
     for row in told.rows:
-        table.add_row(*(cell.text for cell in row))
+        table.add_row(*(row[place].text for place in shown))
     return table
 
 

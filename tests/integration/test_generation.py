@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import compressor
 from compressor.data import open_pairs
@@ -15,6 +17,7 @@ from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.generation.models import Writers
 from compressor.pipeline.progress import QuietReporter
 from compressor.recipe import Recipe
+from compressor.report.console import print_summary
 from compressor.report.results import (
     CaptionQuality,
     GenerationLatency,
@@ -85,6 +88,18 @@ def test_the_report_tells_of_the_artifacts(captions: tuple[Path, Results]) -> No
     assert "compared token for token" in page
     assert "not exported" not in page
     assert "<script" not in page
+
+
+def test_the_end_of_the_run_fits_a_terminal(captions: tuple[Path, Results]) -> None:
+    _, results = captions
+    stream = io.StringIO()
+    print_summary(results, Path("runs/tiny"), Console(file=stream, width=80))
+    shown = stream.getvalue()
+    assert "BLEU-4" in shown
+    assert "BLEU-1" not in shown
+    assert "METEOR" not in shown, "nobody could compute it"
+    assert "student, 95 %" in shown
+    assert "…" not in shown
 
 
 def test_the_report_shows_captions_with_their_pictures(captions: tuple[Path, Results]) -> None:

@@ -38,3 +38,12 @@ def test_the_summary_of_a_run_with_nothing_but_a_student_claims_nothing_else() -
         assert "494.1" in shown
         assert "keeps" not in shown
         assert "None" not in shown
+
+
+def test_a_narrow_table_does_not_break_the_line_above_it_and_an_empty_one_is_not_shown() -> None:
+    rehearsed = run(rehearsal=True)
+    line = f"{rehearsed.name} (rehearsal: quality means nothing)"
+    assert line in printed(rehearsed).splitlines()
+    empty = printed(run(rehearsal=True, quality={}, retention=None)).splitlines()
+    assert line in empty
+    assert not any("┃" in each for each in empty), "headings without rows"
