@@ -16,8 +16,10 @@ from compressor.errors import MissingDependencyError, MissingResourceError, Mode
 from compressor.pipeline.exporting.request import ExportOptions, ExportRequest, understand
 from compressor.pipeline.keys import versions
 from compressor.pipeline.progress import Reporter
+from compressor.pipeline.publishing import add_documents
 from compressor.recipe.blip import BlipTeacher
 from compressor.recipe.teacher import EmbeddingsTeacher, EnsembleTeacher, TextTeacher, TimmTeacher
+from compressor.runtime.manifest import read_manifest
 from compressor.runtime.schema import BundleManifest
 from compressor.runtime.writer_schema import WriterManifest
 
@@ -136,7 +138,7 @@ class _Work:
         parity, about = parity_samples(model, samples, section.parity.samples)
         if about != samples.about:
             self.reporter.note(about)
-        manifest = write_bundle(
+        write_bundle(
             model,
             self.request.folder,
             section,
@@ -147,14 +149,14 @@ class _Work:
             licence=self.request.licence,
             judge_quality=parity.recall is not None,
         )
-        return Exported(self.request.folder, manifest, about)
+        return self._completed(about)
 
     def _writer(self, model: GenerativeModel, samples: Samples) -> Exported:
         from compressor.export.writer_bundle import write_writer_bundle
         from compressor.pipeline.exporting.samples import writer_samples
 
         section = self.request.recipe.export
-        manifest = write_writer_bundle(
+        write_writer_bundle(
             model,
             self.request.folder,
             section,
@@ -164,7 +166,13 @@ class _Work:
             licence=self.request.licence,
             progress=self._progress("exporting"),
         )
-        return Exported(self.request.folder, manifest, samples.about)
+        return self._completed(samples.about)
+
+    def _completed(self, compared_on: str) -> Exported:
+        """With its model card and what is known of licences; a bundle without them is whole too."""
+        folder = self.request.folder
+        add_documents(folder)
+        return Exported(folder, read_manifest(folder), compared_on)
 
     def _lineage(self, compared_on: str) -> dict[str, Any]:
         """Where the bundle came from, without a path of this machine or a time: bundles are reproducible."""
