@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -386,6 +387,9 @@ def test_every_other_kind_reaches_the_writer_of_its_bundles(
 
     monkeypatch.setattr("compressor.export.bundle_writer.write_bundle", write)
     monkeypatch.setattr("compressor.export.writer_bundle.write_writer_bundle", write)
+    nothing = SimpleNamespace(artifacts={}, not_made={})
+    monkeypatch.setattr("compressor.pipeline.exporting.export.add_documents", lambda folder: None)
+    monkeypatch.setattr("compressor.pipeline.exporting.export.read_manifest", lambda folder: nothing)
     made = exported(folder, output=tmp_path / "out")
     assert found["folder"] == made.folder == tmp_path / "out"
     assert isinstance(found["model"], GenerativeModel if kind == "answerer" else Model)
