@@ -40,6 +40,9 @@ _LIBRARIES = (
     ("lancedb", "lancedb", "galleries", "pip install 'compressor[gallery]'"),
 )
 
+_ARTIFACTS = {"tensorrt engines": " (tensorrt_*)", "openvino": " (openvino_*)"}
+"""Artifacts of a bundle that only one backend runs."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -73,16 +76,18 @@ def diagnose(folder: Path | None = None) -> list[Finding]:
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """The findings as a table on standard output."""
+    """The findings as a table on standard output: what is missing says what for, what is there need not."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     colours = {"ok": "green", "missing": "yellow", "warning": "red"}
-    table = Table("what", "state", "found", "needed for", box=None, pad_edge=False)
+    columns = [Column("what", no_wrap=True), Column("state", no_wrap=True), Column("found", overflow="fold")]
+    table = Table(*columns, box=None, pad_edge=False)
     for finding in findings:
         state = Text(finding.state, style=colours[finding.state])
-        table.add_row(finding.name, state, Text(finding.detail), Text(finding.needed_for))
+        found = finding.detail if finding.state == "ok" else f"{finding.detail}\n(for {finding.needed_for})"
+        table.add_row(finding.name, state, Text(found))
     Console().print(table)
 
 
@@ -205,7 +210,8 @@ def _backends() -> Iterator[Finding]:
         return
     for backend in backends():
         state: State = "ok" if backend.usable else "missing"
-        yield Finding(f"run on {backend.name}", state, backend.detail, "running exported models")
+        needed = f"running exported models{_ARTIFACTS.get(backend.name, '')}"
+        yield Finding(f"run on {backend.name}", state, backend.detail, needed)
 
 
 def _java() -> Finding:

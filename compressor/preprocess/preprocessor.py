@@ -20,13 +20,20 @@ from compressor.preprocess.text import Tokenizer, clean_text
 
 PREPROCESS_FILE = "preprocess.json"
 TOKENIZER_FILE = "tokenizer.json"
+FAST_DECODE_MARGIN = 2
+"""Sides of the model's input that a picture decoded fast still has, so that resizing averages something."""
 
 
 class ImagePreprocessor:
     """Images to (N, 3, size, size) float32: all of it, for a model that sees nothing else."""
 
-    def __init__(self, image: ImageSpec) -> None:
+    def __init__(self, image: ImageSpec, fast_decode: bool = False) -> None:
+        """`fast_decode`: large JPEG files are decoded at a fraction of their size, twice the input's or more.
+
+        The pixels then differ by about one level of 256 from those that the model was trained on.
+        """
         self.image = image
+        self.fast_decode = fast_decode
 
     def images(self, items: Sequence[bytes | Image.Image]) -> NDArray[np.float32]:
         """Decode, resize and normalise: (N, 3, size, size) float32.
@@ -35,13 +42,15 @@ class ImagePreprocessor:
             BadImageError: an item cannot be decoded (the first such item).
         """
         pixels = np.empty((len(items), 3, self.image.size, self.image.size), dtype=np.float32)
+        least = FAST_DECODE_MARGIN * self.image.size if self.fast_decode else None
         for row, item in enumerate(items):
-            pixels[row] = normalize(resize_image(decode_image(item), self.image), self.image)
+            picture = decode_image(item, least_side=least)
+            pixels[row] = normalize(resize_image(picture, self.image), self.image)
         return pixels
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of everything that decides the arrays."""
+        """A hash of everything that decides the arrays but `fast_decode`, with which no model is trained."""
         return hash_json({"image": self.image.model_dump(mode="json")})
 
 
@@ -74,14 +83,16 @@ class TextPreprocessor:
 class Preprocessor(ImagePreprocessor, TextPreprocessor):
     """Images to (N, 3, size, size) float32, texts to (N, context_length) int64."""
 
-    def __init__(self, image: ImageSpec, text: TextSpec, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, image: ImageSpec, text: TextSpec, tokenizer: Tokenizer, fast_decode: bool = False
+    ) -> None:
         """Raises `ModelError` where the text specification and the tokeniser disagree."""
-        ImagePreprocessor.__init__(self, image)
+        ImagePreprocessor.__init__(self, image, fast_decode)
         TextPreprocessor.__init__(self, text, tokenizer)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of everything that decides the arrays: both specifications and the tokeniser."""
+        """A hash of all that decides the arrays, `fast_decode` aside: both specifications, the tokeniser."""
         spec = self._spec().model_dump(mode="json")
         return hash_json({"spec": spec, "tokenizer": json.loads(self.tokenizer.to_json())})
 
@@ -94,8 +105,8 @@ class Preprocessor(ImagePreprocessor, TextPreprocessor):
         write_json(Path(folder) / PREPROCESS_FILE, self._spec().model_dump(mode="json"))
 
     @classmethod
-    def load(cls, folder: Path | str) -> Preprocessor:
-        """Read what `save` wrote.
+    def load(cls, folder: Path | str, fast_decode: bool = False) -> Preprocessor:
+        """Read what `save` wrote. `fast_decode` is a choice of who opens it, and not saved.
 
         Raises:
             MissingResourceError: a file is missing.
@@ -119,4 +130,5 @@ class Preprocessor(ImagePreprocessor, TextPreprocessor):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "content"
             raise ModelError(f"{path}: {where}: {first['msg']}") from error
-        return cls(spec.image, spec.text, Tokenizer.from_file(Path(folder) / TOKENIZER_FILE))
+        tokenizer = Tokenizer.from_file(Path(folder) / TOKENIZER_FILE)
+        return cls(spec.image, spec.text, tokenizer, fast_decode)

@@ -18,7 +18,7 @@ Shape = tuple[int | str, ...]
 
 
 class Graph:
-    """A graph of given ends. `threads` and `providers` as of `Tower`.
+    """A graph of given ends. `threads`, `providers` and `low_memory` as of `Tower`.
 
     `shapes` are those of all ends by name; a dynamic dimension is its name.
 
@@ -26,11 +26,15 @@ class Graph:
     """
 
     def __init__(
-        self, path: Path, threads: int | None = None, providers: Sequence[str | Provider] | None = None
+        self,
+        path: Path,
+        threads: int | None = None,
+        providers: Sequence[str | Provider] | None = None,
+        low_memory: bool = False,
     ) -> None:
         self.path = path
         self.threads = usable_cores() if threads is None else threads
-        self._session = open_session(path, self.threads, tuple(providers or DEFAULT_PROVIDERS))
+        self._session = open_session(path, self.threads, tuple(providers or DEFAULT_PROVIDERS), low_memory)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         self.inputs = [end.name for end in self._session.get_inputs()]
         self.outputs = [end.name for end in self._session.get_outputs()]

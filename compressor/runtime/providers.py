@@ -79,9 +79,14 @@ def provider(
 
 
 def open_session(
-    path: Path, threads: int, providers: Sequence[str | Provider] = DEFAULT_PROVIDERS
+    path: Path,
+    threads: int,
+    providers: Sequence[str | Provider] = DEFAULT_PROVIDERS,
+    low_memory: bool = False,
 ) -> onnxruntime.InferenceSession:
     """A session of the graph at `path` that runs on `providers`, best first, or none.
+
+    `low_memory`: memory of a call is given back after it, and not kept for the next.
 
     Raises `BundleError` where a provider is not in this build or does not load (naming what is missing), or
     the graph does not load; `MissingDependencyError` without ONNX Runtime.
@@ -99,7 +104,7 @@ def open_session(
     try:
         session = runtime.InferenceSession(
             str(path),
-            _options(runtime, threads),
+            _options(runtime, threads, low_memory),
             providers=[(each.name, dict(each.options)) if each.options else each.name for each in wanted],
             enable_fallback=0,  # it prints on stdout, and a fallback is refused below in any case
         )
@@ -158,7 +163,7 @@ def why_unusable(name: str) -> str | None:
     return _missing_libraries(runtime, [full]) or None
 
 
-def _options(runtime: Any, threads: int) -> onnxruntime.SessionOptions:
+def _options(runtime: Any, threads: int, low_memory: bool) -> onnxruntime.SessionOptions:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     # The graphs are chains: there is nothing to run side by side.
@@ -167,6 +172,9 @@ def _options(runtime: Any, threads: int) -> onnxruntime.SessionOptions:
     # each, and a spinning pool takes its cores from the one at work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if low_memory:
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
     return options
 
 

@@ -28,7 +28,7 @@ class Tower:
     `path` is the ONNX file, `input_name` and `output_name` what the graph must call its ends. `threads`
     None means all cores this process may use. `providers` are names (`compressor.runtime.providers.NAMES`, or
     ONNX Runtime's own), best first; each must be available and in use, so that a graph never runs silently
-    on a slower device than was asked for.
+    on a slower device than was asked for. `low_memory`: give the memory of a call back after it.
 
     Raises `BundleError` for a graph that does not load or does not fit, or a provider that cannot be had.
     """
@@ -40,11 +40,12 @@ class Tower:
         output_name: str,
         threads: int | None = None,
         providers: Sequence[str | Provider] | None = None,
+        low_memory: bool = False,
     ) -> None:
         self.input_name = input_name
         self.output_name = output_name
         self.threads = usable_cores() if threads is None else threads
-        self._session = open_session(path, self.threads, tuple(providers or DEFAULT_PROVIDERS))
+        self._session = open_session(path, self.threads, tuple(providers or DEFAULT_PROVIDERS), low_memory)
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         self._padding = Padding.of_notes(self._session.get_modelmeta().custom_metadata_map)
         self._dtype, self.item_shape, self.width = _check_graph(

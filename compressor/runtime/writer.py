@@ -55,6 +55,8 @@ class Writer:
         *,
         verify: bool = True,
         allow_failed: bool = False,
+        low_memory: bool = False,
+        fast_decode: bool = False,
     ) -> Writer:
         """Open the bundle folder at `path`; arguments and errors are those of `Bundle.open`."""
         folder = Path(path)
@@ -67,9 +69,9 @@ class Writer:
         chosen = manifest.default_precision if precision is None else precision
         artifact = choose_artifact(folder, manifest.artifacts, manifest.not_made, chosen, allow_failed)
         check_files(folder, [manifest.preprocess, manifest.tokenizer, *artifact.files()], hashes=verify)
-        preprocessor = Preprocessor.load(folder)
+        preprocessor = Preprocessor.load(folder, fast_decode)
         files = {name: locate(folder, graph.file) for name, graph in artifact.graphs.items()}
-        graphs = open_graphs(files, manifest.kind, manifest.vocabulary, threads, providers)
+        graphs = open_graphs(files, manifest.kind, manifest.vocabulary, threads, providers, low_memory)
         size = preprocessor.image.size
         if graphs.picture != (3, size, size):
             raise BundleError(

@@ -97,6 +97,7 @@ def open_graphs(
     vocabulary: WriterVocabulary,
     threads: int | None = None,
     providers: Sequence[str | Provider] | None = None,
+    low_memory: bool = False,
 ) -> WriterGraphs:
     """Open all graphs of one precision.
 
@@ -108,7 +109,7 @@ def open_graphs(
             f"a bundle of kind {kind} has the graphs {', '.join(wanted)}, this one has "
             f"{', '.join(files) or 'none'}; export the bundle again"
         )
-    opened = {name: Graph(files[name], threads, providers) for name in wanted}
+    opened = {name: Graph(files[name], threads, providers, low_memory) for name in wanted}
     graphs = WriterGraphs(opened["vision"], opened["cross"], opened["decoder"], opened.get("question"))
     _check_ends(graphs)
     _check_fit(graphs, vocabulary.size)

@@ -46,6 +46,15 @@ def test_session_options_are_explicit(exported: Path) -> None:
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
+def test_low_memory_gives_the_same_and_keeps_no_arena(exported: Path) -> None:
+    usual, low = image_tower(exported, threads=1), image_tower(exported, threads=1, low_memory=True)
+    options = [tower._session.get_session_options() for tower in (usual, low)]
+    assert [each.enable_cpu_mem_arena for each in options] == [True, False]
+    assert [each.enable_mem_pattern for each in options] == [True, False]
+    rows = np.random.default_rng(0).standard_normal((5, 3, SIZE, SIZE), np.float32)
+    np.testing.assert_array_equal(low.run(rows), usual.run(rows))
+
+
 def test_provider_that_is_not_installed_is_refused(exported: Path) -> None:
     with pytest.raises(BundleError, match=r"NoSuchProvider is not in this ONNX Runtime \(it has .*CPU"):
         image_tower(exported, providers=["NoSuchProvider", "CPUExecutionProvider"])
