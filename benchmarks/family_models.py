@@ -101,29 +101,30 @@ def families() -> dict[str, Callable[[], Towers | Writes]]:
     return found
 
 
-def as_if_trained(model: nn.Module, seed: int = 0) -> nn.Module:
-    """The model with biases, gains and BatchNorm statistics moved away from where they start.
+def as_if_trained(
+    model: nn.Module, run: Callable[[nn.Module], object] | None = None, seed: int = 0
+) -> nn.Module:
+    """The model with biases and gains moved away from where they start, and BatchNorm statistics of `run`.
 
     Fresh ones hide faults: a bias of zero may be lost, a layer scale of 1e-5 switches its block off, and the
-    statistics of a new BatchNorm change nothing.
+    statistics of a new BatchNorm change nothing. Nor do they hold the signal up, which then drowns in the
+    biases layer by layer: `run` calls the model on data, whose statistics every BatchNorm takes over.
     """
     random = torch.Generator().manual_seed(seed)
-
-    def noise(like: Tensor, scale: float) -> Tensor:
-        return torch.randn(like.shape, generator=random) * scale
-
     with torch.no_grad():
-        for layer in model.modules():
-            if (
-                isinstance(layer, _BatchNorm)
-                and layer.running_mean is not None
-                and layer.running_var is not None
-            ):
-                layer.running_mean.add_(noise(layer.running_mean, 0.1))
-                layer.running_var.mul_(torch.exp(noise(layer.running_var, 0.2)))
         for parameter in model.parameters():
             if parameter.numel() > 1 and parameter.numel() == max(parameter.shape):
-                parameter.add_(noise(parameter, 0.1))
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=random))
+        norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+        model.eval()
+        if run is not None and norms:
+            usual = [norm.momentum for norm in norms]
+            for norm in norms:
+                norm.train()
+                norm.momentum = 1.0
+            run(model)
+            for norm, momentum in zip(norms, usual, strict=True):
+                norm.momentum = momentum
     return model.eval().requires_grad_(False)
 
 
@@ -147,7 +148,9 @@ def _timm(name: str) -> Towers:
     size = 224 if config is None else int(config.input_size[-1])
     torch.manual_seed(0)
     tower = build_timm_tower(TimmImageTower(kind="timm", name=name, input=ImageInput(size=size)))
-    return Towers(ImageSide(as_if_trained(tower), tower.width), {"image": _pixels(_spec(size))})
+    pixels = _pixels(_spec(size))
+    as_if_trained(tower, lambda model: model(torch.from_numpy(pixels)))
+    return Towers(ImageSide(tower, tower.width), {"image": pixels})
 
 
 def _clip(text: dict[str, Any], vision: dict[str, Any]) -> Towers:
@@ -167,8 +170,10 @@ def _open_clip(name: str) -> Towers:
 
     torch.manual_seed(0)
     config = architecture(name)
-    model = as_if_trained(build_architecture(config))
-    return Towers(OpenClipEncoder(model, int(config["embed_dim"])), _clip_inputs(224))
+    inputs = _clip_inputs(224)
+    pixels = torch.from_numpy(inputs["image"])
+    model = as_if_trained(build_architecture(config), lambda model: model.encode_image(pixels))
+    return Towers(OpenClipEncoder(model, int(config["embed_dim"])), inputs)
 
 
 def _clip_inputs(size: int) -> dict[str, NDArray[Any]]:

@@ -36,6 +36,7 @@ _LIBRARIES = (
     "tokenizers",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "tensorrt",
     "torch",
 )

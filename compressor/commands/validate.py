@@ -13,7 +13,7 @@ def validate(
     recipe: RecipeArgument, overrides: Overrides = None, quiet: Quiet = False, as_json: Json = False
 ) -> None:
     """Check a recipe without running anything."""
-    from compressor.pipeline.engines import engine_note
+    from compressor.pipeline.runtimes import runtime_notes
     from compressor.recipe.check import load_checked
 
     checked = load_checked(recipe, overrides or ())
@@ -21,6 +21,5 @@ def validate(
         typer.echo(json.dumps(checked.model_dump(mode="json")))
     elif not quiet:
         typer.echo(f"{recipe}: valid")
-        note = engine_note(checked)
-        if note is not None:
+        for note in runtime_notes(checked):
             typer.echo(f"note: {note}")

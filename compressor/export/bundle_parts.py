@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from compressor.export.precision.dynamic import quantize_tower
-from compressor.runtime.schema import FileEntry
+from compressor.runtime.schema import Compute, FileEntry, Runtime
 
 _MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
 class GraphFile:
-    """One ONNX file that was written, and a remark on it."""
+    """One ONNX file or engine that was written, a remark on it, and what runs it.
+
+    `compute`: what OpenVINO computes in; None for other runtimes.
+    """
 
     path: Path
     external: Path | None = None
     note: str = ""
+    runtime: Runtime = "onnxruntime"
+    compute: Compute | None = None
 
 
 def quantized(source: GraphFile, target: Path) -> GraphFile:

@@ -15,6 +15,7 @@ from compressor.export.bundle_parts import GraphFile, exporter_versions, file_en
 from compressor.export.engines import make_engines
 from compressor.export.gate import TOWERS, Gate, Judged
 from compressor.export.onnx import TowerName, export_tower, ready_for_export
+from compressor.export.openvino import in_openvino, openvino_version
 from compressor.export.parity import TowerParity
 from compressor.export.precision.make import make_precision
 from compressor.export.samples import CalibrationSamples, ParitySamples
@@ -52,19 +53,19 @@ def write_bundle(
 ) -> BundleManifest:
     """Export `model` to the bundle `folder` (replaced as a whole) and return its manifest.
 
-    Every precision of `section` goes through the parity gate on `samples`. What fails stays in the bundle,
-    marked and with its reason, but is never the default: that is `section.default` if it passed, else the
-    first that did. A precision that cannot be made at all is named under `not_made`; int8_static needs
-    `calibration`. A search makes all precisions, and `compressor.export.search` goes on from there.
-    `judge_quality=False`
-    (a rehearsal with random weights) leaves Recall@K out and judges the cosines only. `licence` None means
-    the model's own note. `timing_cache`: a folder for what TensorRT measures, where the section asks for
-    engines. The same model and samples give the same bytes on the same versions: there is no
-    time stamp.
+    Every artifact of `section` goes through the parity gate on `samples`, in the runtime that it is for.
+    What fails stays in the bundle, marked and with its reason, but is never the default: that is
+    `section.default` if it passed, else the first precision that did in ONNX Runtime. What cannot be made at
+    all is named under `not_made`; int8_static needs `calibration`. A search makes all precisions, and
+    `compressor.export.search` goes on from there. `judge_quality=False` (a rehearsal with random weights)
+    leaves Recall@K out and judges the cosines only. `licence` None means the model's own note.
+    `timing_cache`: a folder for what TensorRT measures, where the section asks for engines. The same model
+    and samples give the same bytes on the same versions: there is no time stamp.
 
-    Raises `MissingDependencyError` for engines that this machine cannot build and that are not optional;
-    `ModelError` where a tower cannot be exported, or no precision passed; the bundle is then left at
-    `<folder>-failed` for inspection and `folder` is untouched. `DiskFullError` where the disk is full.
+    Raises `MissingDependencyError` for engines that this machine cannot build, or without OpenVINO, where
+    they are asked for and not optional; `ModelError` where a tower cannot be exported, or no precision
+    passed; the bundle is then left at `<folder>-failed` for inspection and `folder` is untouched.
+    `DiskFullError` where the disk is full.
     """
     folder = Path(folder)
     if judge_quality and samples.recall is None:
@@ -73,9 +74,13 @@ def write_bundle(
     with atomic_folder(folder) as work:
         with ready_for_export(model.encoder):
             gate = Gate(model.encoder, samples, section.parity)
-            graphs, not_made = _make_graphs(model, work, section, gate, calibration)
+            onnx, not_made = _make_graphs(model, work, section, gate, calibration)
+            graphs = dict(onnx)
+            if section.openvino is not None:
+                read, missing = in_openvino(onnx, section.openvino)
+                graphs, not_made = graphs | read, not_made | missing
             if section.tensorrt is not None:
-                engines, missing = make_engines(graphs, work, section.tensorrt, timing_cache)
+                engines, missing = make_engines(onnx, work, section.tensorrt, timing_cache)
                 graphs, not_made = graphs | engines, not_made | missing
             judged = gate.judge(model, graphs, judge_quality)
         model.preprocessor.save(work)
@@ -168,18 +173,21 @@ def _manifest(
         tokenizer=file_entry(work, work / TOKENIZER),
         origin=model.origin,
         licence=model.licence if licence is None else licence,
-        lineage={**lineage, "model": model.fingerprint, "export": exporter_versions(section.opset)},
+        lineage={
+            **lineage,
+            "model": model.fingerprint,
+            "export": exporter_versions(section.opset) | openvino_version(graphs),
+        },
     )
 
 
 def _default(section: ExportSection, judged: dict[str, Judged]) -> str:
-    """The recipe's default if it passed, else the first that did; where none did, what is there to look
-    at."""
-    passed = [name for name in section.tried if name in judged and judged[name].passed]
-    for candidates in (passed, list(judged)):
-        if candidates:
-            return section.default if section.default in candidates else candidates[0]
-    return section.default
+    """The recipe's default if it passed, else the first that did in ONNX Runtime; where none did, what is
+    there to look at."""
+    for name in (section.default, *section.tried):
+        if name in judged and judged[name].passed:
+            return name
+    return section.default if section.default in judged else next(iter(judged), section.default)
 
 
 def _artifact(work: Path, towers: dict[TowerName, GraphFile], judged: Judged) -> Artifact:
@@ -187,6 +195,8 @@ def _artifact(work: Path, towers: dict[TowerName, GraphFile], judged: Judged) ->
     return Artifact(
         status="passed" if judged.passed else "failed",
         reason=judged.reason,
+        runtime=towers["image"].runtime,
+        compute=towers["image"].compute,
         image=_tower_artifact(work, towers["image"], judged.image),
         text=_tower_artifact(work, towers["text"], judged.text),
         recall_delta=None if found is None else found.delta,

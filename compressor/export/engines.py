@@ -14,8 +14,7 @@ from compressor.export.tensorrt import build_engine
 from compressor.recipe.outcome import BatchSizes, TensorRTSection, engine_name
 from compressor.runtime.engine import Batches
 from compressor.runtime.nvidia import why_no_tensorrt
-from compressor.runtime.opening import ENGINE_SUFFIX
-from compressor.runtime.schema import IMAGE_INPUT, TEXT_INPUT
+from compressor.runtime.schema import ENGINE_SUFFIX, IMAGE_INPUT, TEXT_INPUT
 
 NOT_HERE = "not available on this machine"
 _INPUTS: dict[TowerName, str] = {"image": IMAGE_INPUT, "text": TEXT_INPUT}
@@ -76,4 +75,5 @@ def _engine(
     workspace = None if section.workspace_gib is None else int(section.workspace_gib * 2**30)
     profiles = {_INPUTS[tower]: Batches(sizes.min, sizes.opt, sizes.max)}
     build_engine(graph.path, target, profiles, workspace_bytes=workspace, timing_cache=timing_cache)
-    return GraphFile(target, None, f"batches of {sizes.min} to {sizes.max}, fastest at {sizes.opt}")
+    note = f"batches of {sizes.min} to {sizes.max}, fastest at {sizes.opt}"
+    return GraphFile(target, None, note, runtime="tensorrt")

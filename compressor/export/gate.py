@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from compressor.errors import CompressorError
 from compressor.export.bundle_parts import GraphFile
 from compressor.export.onnx import TowerName
-from compressor.export.parity import TowerParity, judge_tower
+from compressor.export.parity import AGREEMENT, TowerParity, judge_tower
 from compressor.export.pytorch import embed_images, embed_texts
 from compressor.export.retrieval_parity import RetrievalParity, compare_retrieval
 from compressor.export.samples import ParitySamples
 from compressor.export.structure import structural_fault
-from compressor.recipe.outcome import ParityBounds
-from compressor.runtime.opening import ENGINE_SUFFIX, open_tower
-from compressor.runtime.schema import IMAGE_INPUT, IMAGE_OUTPUT, TEXT_INPUT, TEXT_OUTPUT
+from compressor.recipe.outcome import ParityBounds, openvino_name
+from compressor.runtime.opening import open_tower
+from compressor.runtime.schema import ENGINE_SUFFIX, IMAGE_INPUT, IMAGE_OUTPUT, TEXT_INPUT, TEXT_OUTPUT
 from compressor.runtime.tower import AnyTower
 from compressor.students.encoder import Encoder, Model
 
@@ -70,11 +70,11 @@ class Gate:
             if fault:
                 return TowerParity(False, fault), None
         try:
-            opened = open_tower(graph.path, *_ENDS[tower])
+            opened = open_tower(graph.path, *_ENDS[tower], runtime=graph.runtime, compute=graph.compute)
         except CompressorError as error:
             return TowerParity(False, str(error)), None
         inputs, reference = self.samples.of(tower), self._references[tower]
-        return judge_tower(opened, inputs, reference, self.bounds, precision), opened
+        return judge_tower(opened, inputs, reference, self.bounds, agrees_like(precision, graph)), opened
 
     def accepts(self, path: Path, tower: TowerName, precision: str) -> bool:
         """True where this file of a tower would pass. Its weights may lie beside it."""
@@ -98,3 +98,11 @@ class Gate:
                 fault = found.fault(self.bounds)
                 judged[precision] = replace(judged[precision], retrieval=found, fault=fault)
         return judged
+
+
+def agrees_like(artifact: str, graph: GraphFile) -> str:
+    """The precision by whose bound the batches of an artifact must agree; OpenVINO may choose bfloat16."""
+    if graph.runtime != "openvino":
+        return artifact
+    precision = artifact.removeprefix(openvino_name(""))
+    return "bf16" if graph.compute == "auto" and precision in AGREEMENT else precision

@@ -30,7 +30,9 @@ ROUNDING = 1e-6
 HARDLY_VARIES = 1e-4
 """The same distance, where rounding begins to show in the cosines and may explain why they do not pass."""
 UNIT_LENGTH = 1e-3
-AGREEMENT = {"fp32": 0.9999, "fp16": 0.999, "int8_static": 0.99, "int8_weights": 0.99, "int4_weights": 0.99}
+AGREEMENT = {"fp32": 0.9999, "fp16": 0.999, "bf16": 0.99} | dict.fromkeys(
+    ("int8_static", "int8_weights", "int4_weights"), 0.99
+)
 """Floor of the agreement between batch sizes. Dynamic int8 has one activation scale per call, hence another
 value per batch: what is not named here is held to the bound of the worst cosine."""
 _BATCH = 32

@@ -4,13 +4,13 @@ Three figures are measured for each: quality (the difference in Recall@K to PyTo
 one text, over fp32's in the same round) and size in bytes. A precision is *beaten* by another that is no
 worse in all three and better in one; what nobody beats is the Pareto set. The bundle keeps that set, besides
 fp32, to which all is compared, the precision that the recipe asks for, and what failed its gate. What is
-slower than fp32 is shown as that, and wins nothing.
+slower than fp32 is shown as that, and wins nothing. Artifacts for OpenVINO compete with those for ONNX
+Runtime, whose files they read; a file goes when nothing that is left reads it.
 """
 
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -94,9 +94,19 @@ def settle(
         }
     )
     write_json(folder / MANIFEST, settled.model_dump(mode="json"))
-    for name in left_out:
-        shutil.rmtree(folder / name)
+    _remove(folder, left_out, {entry.path for entry in settled.files()})
     return settled
+
+
+def _remove(folder: Path, left_out: Mapping[str, Artifact], kept: set[str]) -> None:
+    """Take the files of what is left out from the bundle, but for those that something else reads too."""
+    for artifact in left_out.values():
+        for entry in artifact.files():
+            path = folder / entry.path
+            if entry.path not in kept:
+                path.unlink(missing_ok=True)  # two that are left out may read the same file
+                if path.parent.is_dir() and not any(path.parent.iterdir()):
+                    path.parent.rmdir()
 
 
 def bytes_of(artifact: Artifact) -> int:

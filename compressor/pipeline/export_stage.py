@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.pipeline.context import Context
 from compressor.pipeline.distill_stage import roles
-from compressor.pipeline.engines import engine_inputs, engines_planned
 from compressor.pipeline.precision_search import search_inputs, search_precisions
+from compressor.pipeline.runtimes import runtime_inputs, runtimes_planned
 from compressor.pipeline.stage import Outcome, Stage
 from compressor.runtime.schema import BundleManifest, Role
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def about(context: Context) -> str:
     names = [*roles(context), *(["teacher"] if context.teacher_has_bundle else [])]
     precisions = ", ".join(context.recipe.export.tried)
-    engines = engines_planned(context.recipe)
+    others = runtimes_planned(context.recipe)
     search = ", timed, the best kept" if context.recipe.export.search else ""
-    return f"{', '.join(names)} to ONNX ({precisions}){engines}, each checked against PyTorch{search}"
+    return f"{', '.join(names)} to ONNX ({precisions}){others}, each checked against PyTorch{search}"
 
 
 def inputs(context: Context) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def inputs(context: Context) -> dict[str, Any]:
         "val": context.pairs(context.validation_split).fingerprint,
         **_calibration_inputs(context),
         **search_inputs(context),
-        **engine_inputs(context.recipe),
+        **runtime_inputs(context.recipe),
     }
 
 
@@ -64,8 +64,7 @@ def _export(context: Context, model: Model, role: Role, outputs: list[Path]) -> 
 
     section = context.recipe.export
     if role != "student":
-        only = {"precisions": ("fp32",), "search": False, "default": "fp32", "tensorrt": None}
-        section = section.model_copy(update=only)
+        section = section.reference()
     context.reporter.work(f"exporting the {role}", 0, 1)
     samples = ParitySamples.of_pairs(
         context.pairs(context.validation_split),

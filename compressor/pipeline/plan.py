@@ -11,9 +11,9 @@ from rich.table import Table
 
 from compressor.data import missing_data
 from compressor.pipeline.context import Context
-from compressor.pipeline.engines import engine_note
 from compressor.pipeline.progress import QuietReporter
 from compressor.pipeline.run import chain, open_context, walk
+from compressor.pipeline.runtimes import runtime_notes
 from compressor.pipeline.speed import SAMPLE, measured_speed, training_device
 from compressor.pipeline.student import blank_student, outline_student
 from compressor.recipe import Recipe
@@ -34,13 +34,12 @@ def make_plan(recipe: Recipe, runs: Path, *, rehearse: bool = False) -> dict[str
         from compressor.teachers.load import missing_resources
 
         missing = [*missing, *missing_resources(context.recipe.teacher)]
-    note = engine_note(context.recipe)
     plan: dict[str, Any] = {
         "name": context.recipe.name,
         "folder": str(context.folder.root),
         "stages": _stages(context, known=known),
         "missing": missing,
-        "notes": [] if note is None else [note],
+        "notes": runtime_notes(context.recipe),
     }
     return plan | _sizes(context, known=known)
 

@@ -23,7 +23,8 @@ def search_inputs(context: Context) -> dict[str, Any]:
 
 
 def search_precisions(context: Context, manifest: BundleManifest) -> BundleManifest:
-    """Time every precision of the student's bundle that passed, and settle what the bundle holds.
+    """Time every artifact of the student's bundle that passed, in ONNX Runtime and OpenVINO, and settle what
+    the bundle holds.
 
     Without fp32 there is nothing to compare with: a bundle whose fp32 failed is left as it is.
     """
@@ -35,7 +36,7 @@ def search_precisions(context: Context, manifest: BundleManifest) -> BundleManif
     section, benchmark, folder = context.recipe.export, context.recipe.benchmark, context.folder.bundle
     names: list[str] = [
         name
-        for name in section.tried
+        for name in section.searched
         if name in manifest.artifacts and manifest.artifacts[name].status == "passed"
     ]
     if REFERENCE not in names:

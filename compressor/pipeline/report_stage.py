@@ -140,6 +140,7 @@ def _artifacts(manifest: BundleManifest, timings: dict[str, Any]) -> dict[str, A
             for tower, entry in (("image", artifact.image), ("text", artifact.text))
         }
         figures[name] = {
+            "runtime": artifact.runtime,
             **towers,
             "recall_delta": artifact.recall_delta,
             "recall_delta_interval": None if interval is None else {"low": interval[0], "high": interval[1]},

@@ -19,11 +19,11 @@ from compressor.errors import CompressorError, DataError, MissingResourceError, 
 from compressor.files import disk_full_named, system_errors_named
 from compressor.pipeline import team
 from compressor.pipeline.context import Context
-from compressor.pipeline.engines import require_engines
 from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.generation.stages import GENERATION_STAGES
 from compressor.pipeline.keys import stage_key
 from compressor.pipeline.progress import QuietReporter, Reporter
+from compressor.pipeline.runtimes import require_runtimes
 from compressor.pipeline.stages import STAGES, Stage
 from compressor.recipe import Recipe
 from compressor.recipe.data import Split
@@ -170,7 +170,7 @@ def run_stages(context: Context, options: Options, interrupted: threading.Event)
     """
     _require_resources(context)
     if options.until is None or stage_names().index(options.until) >= stage_names().index("export"):
-        require_engines(context.recipe)
+        require_runtimes(context.recipe)
     _require_rows(context, options)
     total = len(chain(context.recipe))
     for number, state in enumerate(walk(context, options), start=1):

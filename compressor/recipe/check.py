@@ -14,6 +14,7 @@ from compressor.errors import RecipeError
 from compressor.recipe.blip import BlipStudent
 from compressor.recipe.check_attention import attention_findings
 from compressor.recipe.check_engines import engine_findings, no_such_engine
+from compressor.recipe.check_export import export_findings, not_in_openvino
 from compressor.recipe.check_generation import generation_findings, no_figure_of_writing, no_written_figure
 from compressor.recipe.check_teachers import no_such_figure, teacher_findings
 from compressor.recipe.check_timm import timm_option_findings
@@ -36,7 +37,7 @@ from compressor.recipe.models import (
     TransformersImageTower,
     TransformerTextTower,
 )
-from compressor.recipe.outcome import EXPORT_GOALS, GOAL
+from compressor.recipe.outcome import GOAL
 from compressor.recipe.overrides import KeyPath
 from compressor.recipe.problems import message
 from compressor.recipe.recipe import Recipe
@@ -66,7 +67,9 @@ def check(loaded: LoadedRecipe) -> None:
     """Refuse a recipe that cannot work. Raises `RecipeError`: one problem a line, with `file:line`."""
     recipe = loaded.recipe
     rules = (
-        *(_teaching, _losses, _augmented, _lengths, _splits, _inherited, _image, _text, _outcome, _goals),
+        *(_teaching, _losses, _augmented, _lengths, _splits, _inherited, _image, _text),
+        export_findings,
+        _goals,
         engine_findings,
         teacher_findings,
         attention_findings,
@@ -245,34 +248,6 @@ def _text(recipe: Recipe) -> Iterator[Finding]:
         )
 
 
-def _outcome(recipe: Recipe) -> Iterator[Finding]:
-    export = recipe.export
-    if export.search:
-        if recipe.head is not None:
-            yield ("export", "search"), "is for students that embed, and this one writes; allowed: false"
-        return
-    names = ", ".join(export.precisions)
-    if len(set(export.precisions)) < len(export.precisions):
-        yield ("export", "precisions"), f"names one twice: {names}"
-    if export.default in EXPORT_GOALS:
-        yield (
-            ("export", "default"),
-            f"is {export.default}, which only a search finds; allowed: a precision, or export.search=true",
-        )
-    elif export.default not in export.precisions:
-        where = ("export", "default") if "default" in export.model_fields_set else ("export", "precisions")
-        allowed = names or "none is made"
-        yield (
-            where,
-            f"the default precision {export.default} is not among export.precisions; allowed: {allowed}",
-        )
-    elif "fp32" not in export.precisions:
-        yield (
-            ("export", "precisions"),
-            "leaves out fp32, at which teacher and student are compared; allowed: fp32 with any others",
-        )
-
-
 def _goals(recipe: Recipe) -> Iterator[Finding]:
     for index, goal in enumerate(recipe.goals):
         path: KeyPath = ("goals", index)
@@ -292,7 +267,8 @@ def _unavailable(recipe: Recipe, parts: list[str]) -> str | None:
     """Why this recipe can never have a figure that other recipes have."""
     section, of_control = parts[0], any("control" in part for part in parts)
     if section == "artifacts" and parts[1] not in recipe.export.artifacts:
-        return no_such_engine(parts[1]) or f"export.precisions makes no {parts[1]} artifact"
+        named = no_such_engine(parts[1]) or not_in_openvino(parts[1])
+        return named or f"export.precisions makes no {parts[1]} artifact"
     if section in ("quality", "retention") and of_control and not recipe.distill.control:
         return "distill.control is false"
     if recipe.head is not None:

@@ -34,6 +34,12 @@ def engine_findings(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
         else:
             continue
         yield (*path, "precisions"), f"{why}; allowed: {', '.join(readable) or 'none'}"
+    if "int8_static" in section.precisions and recipe.export.calibration.activations != "int8":
+        yield (
+            ("export", "calibration", "activations"),
+            f"is {recipe.export.calibration.activations}, and export.tensorrt asks for int8_static: TensorRT "
+            "reads no zero points; allowed: int8",
+        )
     for tower in ("image", "text"):
         sizes = getattr(section.profiles, tower)
         if not sizes.min <= sizes.opt <= sizes.max:

@@ -15,6 +15,14 @@ Precision = Literal["fp32", "fp16", "int8", "int8_static", "int8_weights", "int4
 """`int8` quantises activations as they come, `int8_static` by ranges that were measured beforehand, the
 `_weights` none at all."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+OpenVINOName = Literal[
+    "openvino_fp32",
+    "openvino_fp16",
+    "openvino_int8",
+    "openvino_int8_static",
+    "openvino_int8_weights",
+    "openvino_int4_weights",
+]
 ExportGoal = Literal["smallest", "fastest", "balanced"]
 EXPORT_GOALS: tuple[ExportGoal, ...] = get_args(ExportGoal)
 CalibrationMethod = Literal["minmax", "percentile", "entropy", "best"]
@@ -74,6 +82,28 @@ def engine_name(precision: str) -> str:
     return f"tensorrt_{precision}"
 
 
+class OpenVINOSection(Section):
+    """The student's towers in OpenVINO, `openvino_<precision>`: the ONNX files, judged and timed there."""
+
+    precisions: tuple[Precision, ...] = Field(
+        ("fp32",),
+        min_length=1,
+        description="Each reads the files of the ONNX artifact of that precision; a search tries them too.",
+    )
+    compute: Literal["auto", "f32"] = Field(
+        "auto",
+        description="`auto`: OpenVINO's choice, bfloat16 on processors that have it; `f32`: float32.",
+    )
+    optional: bool = Field(
+        False, description="True: a machine without OpenVINO says so in the report and goes on."
+    )
+
+
+def openvino_name(precision: str) -> str:
+    """The name of the OpenVINO artifact of a precision, in the bundle and in results.json."""
+    return f"openvino_{precision}"
+
+
 class CalibrationSection(Section):
     """How `int8_static` finds the range of every activation: on training pairs."""
 
@@ -84,6 +114,10 @@ class CalibrationSection(Section):
     samples: int = Field(128, ge=8, description="Training pairs that are looked at.")
     percentile: float = Field(
         99.99, gt=50, le=100, description="Of the values of an activation, for `percentile`."
+    )
+    activations: Literal["uint8", "int8"] = Field(
+        "uint8",
+        description="uint8 with a zero point, which processors are fast at; int8 around zero, for TensorRT.",
     )
     max_excluded: int = Field(
         8,
@@ -110,11 +144,17 @@ class ExportSection(Section):
     )
     parity: ParityBounds = ParityBounds()
     calibration: CalibrationSection = CalibrationSection()
-    default: Precision | ExportGoal = Field(
+    default: Precision | OpenVINOName | ExportGoal = Field(
         "fp32",
         description="The bundle's precision unless its parity gate fails; of a search also what wins a goal.",
     )
     tensorrt: TensorRTSection | None = Field(None, description="Engines for this machine's NVIDIA GPU.")
+    openvino: OpenVINOSection | None = Field(None, description="What OpenVINO makes of the ONNX files.")
+
+    def reference(self) -> ExportSection:
+        """The same for a model that the student is compared with: fp32 in ONNX Runtime and nothing else."""
+        only = {"precisions": ("fp32",), "search": False, "default": "fp32"}
+        return self.model_copy(update={**only, "tensorrt": None, "openvino": None})
 
     @property
     def tried(self) -> tuple[Precision, ...]:
@@ -125,7 +165,13 @@ class ExportSection(Section):
     def artifacts(self) -> tuple[str, ...]:
         """Names of all artifacts that are asked for."""
         engines = self.tensorrt.precisions if self.tensorrt is not None else ()
-        return (*self.tried, *(engine_name(precision) for precision in engines))
+        return (*self.searched, *(engine_name(precision) for precision in engines))
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Names of what may be the bundle's default, and is timed by a search: all but engines."""
+        read = self.openvino.precisions if self.openvino is not None else ()
+        return (*self.tried, *(openvino_name(precision) for precision in read))
 
 
 CaptionMetric = Literal["bleu", "meteor", "rouge_l", "cider", "spice"]

@@ -63,13 +63,14 @@ def rehearsal(recipe: Recipe) -> Recipe:
 
 
 def _export(section: ExportSection) -> ExportSection:
-    """Engines where they can be built: a rehearsal is often held on another machine than the run."""
-    engines = section.tensorrt
+    """Engines and OpenVINO where they can be had: rehearsals are often held on other machines than runs."""
+    engines, openvino = section.tensorrt, section.openvino
     small: ExportSection = _with(
         section,
         parity=_with(section.parity, samples=8),
         calibration=_with(section.calibration, samples=8),
         tensorrt=None if engines is None else _with(engines, optional=True),
+        openvino=None if openvino is None else _with(openvino, optional=True),
     )
     return small
 

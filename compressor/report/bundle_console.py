@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from compressor.report.runtimes import NAMES, runtime_of
 from compressor.runtime.manifest import AnyManifest
 from compressor.runtime.schema import BundleManifest
 from compressor.terminal import printable
@@ -34,14 +35,15 @@ def print_bundle(manifest: AnyManifest, console: Console | None = None) -> None:
 
 def _precisions(manifest: AnyManifest) -> Table:
     table = Table()
-    for heading in ("precision", "status", "size", "reason"):
+    for heading in ("precision", "runs in", "status", "size", "reason"):
         table.add_column(heading, justify="right" if heading == "size" else "left")
     for name, artifact in manifest.artifacts.items():
         size = sum({entry.path: entry.bytes for entry in artifact.files()}.values())
         shown = f"{name} (default)" if name == manifest.default_precision else name
-        table.add_row(*_cells(shown, artifact.status, f"{size / 1e6:.1f} MB", artifact.reason))
+        cells = (shown, NAMES[runtime_of(manifest, name)], artifact.status, f"{size / 1e6:.1f} MB")
+        table.add_row(*_cells(*cells, artifact.reason))
     for name, reason in manifest.not_made.items():
-        table.add_row(*_cells(name, "not made", "", reason))
+        table.add_row(*_cells(name, "", "not made", "", reason))
     return table
 
 

@@ -19,6 +19,7 @@ from compressor.report.html import REHEARSAL
 from compressor.report.licences import licences
 from compressor.report.markdown import fenced, markdown_table, text
 from compressor.report.results import Results
+from compressor.report.runtimes import default_runtime, install
 from compressor.report.written_card import (
     how_to_write,
     what_writes,
@@ -180,7 +181,7 @@ def _use(results: Results, alone: bool) -> str:
     )
     told = (
         "Finding pictures by text and texts by picture, on data like that it was trained on. "
-        "`pip install 'compressor[cpu]'` is all it needs; there is no torch in it.\n\n"
+        f"`{install(default_runtime(results))}` is all it needs; there is no torch in it.\n\n"
         + fenced(example, "python")
     )
     return f"{told}\n\n{_DOWNLOAD}" if alone else told

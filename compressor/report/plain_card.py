@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from compressor.report.markdown import fenced, text
+from compressor.report.runtimes import NAMES, install, runtime_of
 from compressor.runtime.manifest import AnyManifest
 from compressor.runtime.schema import TERMS
 
@@ -35,11 +36,13 @@ def plain_card(manifest: AnyManifest) -> str:
         "pipeline_tag": task,
         "tags": ["onnx", *tags, "compressor"],
     }
-    rows: list[tuple[str, str, str]] = [
-        (name, each.status, each.reason) for name, each in manifest.artifacts.items()
+    rows: list[tuple[str, str, str, str]] = [
+        (name, NAMES[runtime_of(manifest, name)], each.status, each.reason)
+        for name, each in manifest.artifacts.items()
     ]
-    rows += [(name, "not made", reason) for name, reason in manifest.not_made.items()]
-    table = "\n".join(f"| {text(name)} | {status} | {text(reason)} |" for name, status, reason in rows)
+    rows += [(name, "", "not made", reason) for name, reason in manifest.not_made.items()]
+    table = "\n".join(f"| {' | '.join([text(name), *runs, text(why)])} |" for name, *runs, why in rows)
+    needed = install(runtime_of(manifest, manifest.default_precision))
     parts = [
         f"---\n{yaml.safe_dump(head, sort_keys=False).rstrip()}\n---",
         f"# {text(manifest.name)}",
@@ -47,8 +50,8 @@ def plain_card(manifest: AnyManifest) -> str:
         f"Made from: {text(manifest.origin or 'not recorded')}.",
         "Every precision was compared with the original in PyTorch on real samples; its quality was not "
         "measured.",
-        f"| Precision | Parity | Remark |\n| --- | --- | --- |\n{table}",
-        "`pip install 'compressor[cpu]'` is all it needs; there is no torch in it. "
+        f"| Precision | Runs in | Parity | Remark |\n| --- | --- | --- | --- |\n{table}",
+        f"`{needed}` is all it needs; there is no torch in it. "
         "Download it as files: `hf download REPOSITORY --local-dir bundle`.",
         fenced(f"from compressor.runtime import {_USE[manifest.kind]}", "python"),
     ]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from compressor.runtime.calibration import Calibration
+from compressor.runtime.schema import Runtime
 
 RESULTS_VERSION = 1
 
@@ -207,6 +208,7 @@ class TowerFigures(_Strict):
 class ArtifactFigures(_Strict):
     """One precision of a student that embeds. What a search found is null or empty without one."""
 
+    runtime: Runtime = Field("onnxruntime", description="What it runs in, was judged in and timed in.")
     image: TowerFigures
     text: TowerFigures
     recall_delta: float | None = None

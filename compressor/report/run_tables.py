@@ -7,6 +7,7 @@ from typing import Any
 
 from compressor.report import numbers as n
 from compressor.report.results import ArtifactFigures, Results
+from compressor.report.runtimes import other_runtimes
 from compressor.report.tables import Cell, Column, Table, key_values
 from compressor.report.written_artifacts import written_artifacts_table
 
@@ -63,6 +64,7 @@ def artifacts_table(results: Results) -> Table:
         blank = [_cell(n.NOT_AVAILABLE)] * (len(columns) - 3)
         rows.append((Cell(name, "head"), Cell("both"), *blank[:-1], Cell("not made", "muted"), blank[-1]))
         notes.append(f"{name}: {reason.rstrip('.')}.")
+    notes += other_runtimes(results)
     notes.append(
         "Cosines are against the PyTorch student after subtracting the batch mean; the recall change is the "
         "mean of the six recalls on validation, in points."

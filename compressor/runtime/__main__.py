@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compared(options: argparse.Namespace) -> str:
-    bundle = Bundle.open(options.bundle, precision=options.precision, threads=options.threads)
+    bundle = Bundle.open(options.bundle, **_opening(options))
     if not options.text:
         raise DataError("this bundle compares pictures with texts; give a text after the image")
     scores = compare(bundle, _read(options.image), options.text)
@@ -47,7 +47,7 @@ def _compared(options: argparse.Namespace) -> str:
 
 
 def _written(options: argparse.Namespace) -> str:
-    writer = Writer.open(options.bundle, precision=options.precision, threads=options.threads)
+    writer = Writer.open(options.bundle, **_opening(options))
     asked = list(options.text)
     if writer.asks and not asked:
         raise DataError("this bundle answers questions about pictures; give one after the image")
@@ -95,6 +95,10 @@ def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return exponentials / exponentials.sum()
 
 
+def _opening(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("precision", "threads", "low_memory", "fast_decode")}
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -109,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("text", nargs="*", help="one text or more; a question of a bundle that answers")
     parser.add_argument("--precision", help="artifact to run; the bundle's default without it")
     parser.add_argument("--threads", type=int, help="threads of ONNX Runtime; all usable cores without it")
+    parser.add_argument("--low-memory", action="store_true", help="give memory back after every call")
+    parser.add_argument("--fast-decode", action="store_true", help="reduce large pictures coarsely first")
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     return parser
 

@@ -59,15 +59,20 @@ class Bundle:
         *,
         verify: bool = True,
         allow_failed: bool = False,
+        low_memory: bool = False,
+        fast_decode: bool = False,
     ) -> Bundle:
         """Open the bundle folder at `path`.
 
-        `precision`: one of the manifest's artifacts, None for its default. `threads`: of ONNX Runtime's
-        pool for each tower, None for all cores this process may use. `providers`: names as in
-        `compressor.runtime.providers.NAMES`, best first, None for the CPU; the one word `openvino` for
-        OpenVINO's own runtime. `verify`: compare the sha256 of every file that is opened; without it
-        only sizes are compared. `allow_failed`: open an artifact although its parity gate failed, to
-        inspect it.
+        `precision`: one of the manifest's artifacts, None for its default; one for OpenVINO or TensorRT opens
+        there by itself and takes no `providers`. `threads`: of the pool for each tower, None for all cores
+        this process may use. `providers`: names as in `compressor.runtime.providers.NAMES`, best first, None
+        for the CPU; the one word `openvino` for OpenVINO's own runtime. `verify`: compare the sha256 of every
+        file that is opened; without it only sizes are compared. `allow_failed`: open an artifact although its
+        parity gate failed, to inspect it. `low_memory`: ONNX Runtime gives the memory of a call back after it
+        instead of keeping it for the next. `fast_decode`: pictures much larger than the model's input are
+        reduced first, JPEG files while they are decoded
+        (`compressor.preprocess.preprocessor.ImagePreprocessor`).
 
         Raises `BundleError` (one sentence) for a folder that is no bundle, a newer schema, a path that
         leaves the folder, a file that is missing or not the exported one, a precision that is not there or
@@ -84,9 +89,10 @@ class Bundle:
         chosen = manifest.default_precision if precision is None else precision
         artifact = choose_artifact(folder, manifest.artifacts, manifest.not_made, chosen, allow_failed)
         check_files(folder, [manifest.preprocess, manifest.tokenizer, *artifact.files()], hashes=verify)
-        preprocessor = Preprocessor.load(folder)
-        image = open_tower(locate(folder, artifact.image.file), IMAGE_INPUT, IMAGE_OUTPUT, threads, providers)
-        text = open_tower(locate(folder, artifact.text.file), TEXT_INPUT, TEXT_OUTPUT, threads, providers)
+        preprocessor = Preprocessor.load(folder, fast_decode)
+        how = (threads, providers, low_memory, artifact.runtime, artifact.compute)
+        image = open_tower(locate(folder, artifact.image.file), IMAGE_INPUT, IMAGE_OUTPUT, *how)
+        text = open_tower(locate(folder, artifact.text.file), TEXT_INPUT, TEXT_OUTPUT, *how)
         _check_fit(folder, manifest, preprocessor, image, text)
         return cls(folder, manifest, chosen, preprocessor, image, text)
 

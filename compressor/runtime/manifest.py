@@ -13,6 +13,8 @@ from compressor.files import read_json, sha256_file
 from compressor.runtime.graph_file import check_graph
 from compressor.runtime.paths import locate, plain_path, real_file
 from compressor.runtime.schema import (
+    ENGINE_SUFFIX,
+    GRAPH_SUFFIX,
     MANIFEST,
     PREPROCESS,
     SCHEMA_VERSION,
@@ -36,8 +38,7 @@ _KINDS: dict[object, type[BundleManifest] | type[WriterManifest]] = {
 
 LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has some thousands
 _DEEPEST = 32  # levels of lists and objects in one another; a real one has fewer than ten
-GRAPH_SUFFIX = ".onnx"
-_RUNNABLE = (GRAPH_SUFFIX, ".engine")
+_RUNNABLE = (GRAPH_SUFFIX, ENGINE_SUFFIX)
 
 
 def read_manifest(folder: Path) -> AnyManifest:
@@ -136,6 +137,19 @@ def _check_content(path: Path, manifest: AnyManifest) -> None:
                 f"{path}: names '{graph.file.path}' where a file ending in {' or '.join(_RUNNABLE)} belongs; "
                 "export the bundle again"
             )
+    if isinstance(manifest, BundleManifest):
+        _check_runtimes(path, manifest)
+
+
+def _check_runtimes(path: Path, manifest: BundleManifest) -> None:
+    """Engines are for TensorRT, and graphs are not."""
+    for name, artifact in manifest.artifacts.items():
+        for tower in (artifact.image, artifact.text):
+            if tower.file.path.endswith(ENGINE_SUFFIX) != (artifact.runtime == "tensorrt"):
+                raise BundleError(
+                    f"{path}: says that '{tower.file.path}' of {name} runs in {artifact.runtime}, which does "
+                    "not read such files; export the bundle again"
+                )
 
 
 def _graphs(manifest: AnyManifest) -> list[TowerArtifact]:

@@ -95,6 +95,25 @@ def load_openvino() -> Any:
         ) from error
 
 
+def why_no_openvino() -> str | None:
+    """What is missing to run a graph in OpenVINO here; None where it can be had."""
+    try:
+        load_openvino()
+    except MissingDependencyError as error:
+        return str(error)
+    return None
+
+
+def arithmetic() -> str:
+    """What OpenVINO computes in on this processor where it has the choice: `bf16`, `f32`; empty where it
+    does not tell. Raises `MissingDependencyError` without OpenVINO."""
+    openvino = load_openvino()
+    try:
+        return str(openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").get_type_name())
+    except Exception:  # a remark is not worth an error
+        return ""
+
+
 def _reason(error: Exception) -> str:
     """OpenVINO's messages begin with places in its source; the reason is the last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -107,6 +126,8 @@ def _ends(
 ) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """Type and shape of one input item, and the output's width."""
     inputs = [end.get_any_name() for end in compiled.inputs]
+    if len(inputs) == 1 and input_name in compiled.inputs[0].get_names():
+        inputs = [input_name]  # an end has several names where a conversion of types beside it was folded
     outputs = {name: end for end in compiled.outputs for name in end.get_names()}
     if inputs != [input_name] or output_name not in outputs:
         raise BundleError(

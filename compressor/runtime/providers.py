@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from compressor.errors import BundleError, MissingDependencyError
 from compressor.runtime.libraries import missing_for
+from compressor.runtime.processor import adds_int8_in_16_bits
 from compressor.runtime.tower import first_line
 
 if TYPE_CHECKING:
@@ -171,6 +172,8 @@ def _options(runtime: Any, threads: int, low_memory: bool) -> onnxruntime.Sessio
     # Idle threads sleep instead of spinning: the two towers (and, in a benchmark, other models) have a pool
     # each, and a spinning pool takes its cores from the one at work.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Slower, and right; where nothing overflows it would be slower only.
+    options.add_session_config_entry("session.x64quantprecision", "1" if adds_int8_in_16_bits() else "0")
     options.log_severity_level = 3
     if low_memory:
         options.enable_cpu_mem_arena = False

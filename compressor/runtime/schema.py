@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compressor.files import sha256_file
 from compressor.runtime.calibration import Calibration
@@ -18,12 +18,16 @@ CARD = "README.md"
 TERMS = "LICENSE.md"
 PREPROCESS = "preprocess.json"
 TOKENIZER = "tokenizer.json"
+GRAPH_SUFFIX = ".onnx"
+ENGINE_SUFFIX = ".engine"
 IMAGE_INPUT = "pixel_values"
 TEXT_INPUT = "input_ids"
 IMAGE_OUTPUT = "image_embeds"
 TEXT_OUTPUT = "text_embeds"
 Status = Literal["passed", "failed"]
 Role = Literal["student", "teacher", "control"]
+Runtime = Literal["onnxruntime", "openvino", "tensorrt"]
+Compute = Literal["auto", "f32"]
 
 
 class FileEntry(Strict):
@@ -56,10 +60,18 @@ class TowerArtifact(Strict):
 
 
 class Artifact(Strict):
-    """Both towers at one precision. It passed only if both towers and the recall bound did."""
+    """Both towers at one precision in one runtime. It passed only if both towers and the recall bound did.
+
+    An artifact for OpenVINO names the files of the ONNX artifact that it reads.
+    """
 
     status: Status
     reason: str = ""
+    runtime: Runtime = Field("onnxruntime", description="What opens its files, and opened them for its gate.")
+    compute: Compute | None = Field(
+        None,
+        description="What OpenVINO computes in, its own choice (`auto`) or float32; null for other runtimes.",
+    )
     image: TowerArtifact
     text: TowerArtifact
     recall_delta: float | None = Field(
@@ -71,6 +83,13 @@ class Artifact(Strict):
     overlap: float | None = Field(
         None, description="Share of the ten best answers that are among the PyTorch model's, both ways."
     )
+
+    @model_validator(mode="after")
+    def _engines_are_for_tensorrt(self) -> Self:
+        """Manifests did not always say what runs an artifact."""
+        if self.runtime == "onnxruntime" and self.image.file.path.endswith(ENGINE_SUFFIX):
+            self.runtime = "tensorrt"
+        return self
 
     def files(self) -> list[FileEntry]:
         """Every file of this precision."""

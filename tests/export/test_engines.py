@@ -29,6 +29,7 @@ def test_engines_pass_the_gate_and_run_from_the_bundle(tmp_path: Path, tensorrt:
     artifact = manifest.artifacts["tensorrt_fp32"]
     assert (artifact.status, manifest.default_precision) == ("passed", "fp32")
     assert artifact.image.file.path == "tensorrt_fp32/image.engine"
+    assert (artifact.runtime, artifact.compute) == ("tensorrt", None)
     assert artifact.image.reason == "batches of 1 to 16, fastest at 8"
     assert artifact.recall_delta == 0
     engine = Bundle.open(tmp_path / "bundle", precision="tensorrt_fp32", threads=1)

@@ -180,7 +180,7 @@ def test_a_bundle_without_a_run_gets_a_card_too(bare: Path, tmp_path: Path) -> N
         "other",
         "LICENSE.md",
     )
-    assert "| fp32 | passed |" in card.text
+    assert "| fp32 | ONNX Runtime | passed |" in card.text
     assert "- model: none needed" in (folder / "LICENSE.md").read_text()
 
 

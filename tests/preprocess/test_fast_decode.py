@@ -1,4 +1,4 @@
-"""JPEG files decoded at a fraction of their size: the same picture, the same rules, nothing else touched."""
+"""Large pictures reduced coarsely first: nearly the same pixels, the same rules, nothing else touched."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ SPEC = ImageSpec(size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 def photo(width: int, height: int) -> Image.Image:
     """Soft patches of colour."""
-    cells = (max(2, height // 64), max(2, width // 64), 3)
-    noise = np.random.default_rng(0).integers(0, 256, cells, dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
@@ -49,17 +48,18 @@ def test_the_smallest_fraction_that_keeps_the_side(
     assert decode_image(encoded(photo(*size)), least_side=least_side).size == decoded
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("size", [(640, 480), (481, 777), (482, 776), (1000, 64), (2048, 1537), (4032, 3024)])
-def test_pixels_are_nearly_those_of_the_whole_picture(size: tuple[int, int]) -> None:
-    file = encoded(photo(*size))
+def test_pixels_are_nearly_those_of_the_whole_picture(size: tuple[int, int], kind: str) -> None:
+    file = encoded(photo(*size), kind)
     whole, fast = (ImagePreprocessor(SPEC, fast).images([file])[0] for fast in (False, True))
     levels = np.abs(whole - fast) * 0.25 * 255
-    assert levels.mean() < 0.5
-    assert levels.max() < 3
+    assert levels.mean() < 0.7
+    assert levels.max() < 10
 
 
 def test_small_pictures_stay_exactly_as_they_are() -> None:
-    file = encoded(photo(FAST_DECODE_MARGIN * 2 * 32 - 1, 200))
+    file = encoded(photo(FAST_DECODE_MARGIN * 32, 100))
     whole, fast = (ImagePreprocessor(SPEC, fast).images([file]) for fast in (False, True))
     np.testing.assert_array_equal(whole, fast)
 

@@ -31,6 +31,11 @@ def test_engines_of_precisions_that_are_made_are_allowed(load: Load) -> None:
             "export.tensorrt.precisions: int4_weights has an operator of ONNX Runtime's own, which TensorRT "
             "does not read; allowed: fp32, fp16, int8_static",
         ),
+        (
+            ["export.tensorrt={precisions: [int8_static]}", "export.precisions=[fp32, int8_static]"],
+            "export.calibration.activations: is uint8, and export.tensorrt asks for int8_static: TensorRT "
+            "reads no zero points; allowed: int8",
+        ),
         (["export.tensorrt={precisions: [fp32, fp32]}"], "export.tensorrt.precisions: names one twice"),
         (
             ["export.tensorrt.profiles.text={min: 4, opt: 2}"],

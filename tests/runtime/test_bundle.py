@@ -47,6 +47,18 @@ def test_embeddings_are_unit_float32_rows_of_the_promised_width(bundle: Bundle) 
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
+def test_options_of_memory_and_decoding_reach_the_towers_and_the_decoder(exported: Path) -> None:
+    bundle = Bundle.open(exported, threads=1, low_memory=True, fast_decode=True)
+    for tower in (bundle.image_tower, bundle.text_tower):
+        assert not tower._session.get_session_options().enable_cpu_mem_arena  # type: ignore[attr-defined]
+    assert bundle.preprocessor.fast_decode
+    usual = Bundle.open(exported, threads=1)
+    assert usual.image_tower._session.get_session_options().enable_cpu_mem_arena  # type: ignore[attr-defined]
+    assert not usual.preprocessor.fast_decode
+    files = [png(image) for image in pictures(3)]
+    np.testing.assert_array_equal(bundle.encode_images(files), usual.encode_images(files))
+
+
 def test_batch_size_changes_nothing(bundle: Bundle) -> None:
     images, texts = pictures(11), captions()[:11]
     for size in (1, 4, 11, 100):

@@ -29,6 +29,14 @@ def test_one_text_gets_its_cosine_and_no_probability(
     assert line.endswith("  a red circle")
 
 
+def test_low_memory_and_fast_decode_change_no_score(exported: Path, picture: Path, capsys: Any) -> None:
+    outputs = []
+    for options in ([], ["--low-memory", "--fast-decode"]):
+        assert main([str(exported), str(picture), "a red circle", *options]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
 def test_several_texts_get_the_softmax_of_their_logits(exported: Path, picture: Path, capsys: Any) -> None:
     assert main([str(exported), str(picture), "a red circle", "a blue star", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)

@@ -94,6 +94,21 @@ def test_manifest_of_the_first_version_opens(folder: Path) -> None:
             lambda content: content["preprocess"].update(path="fp32/image.onnx"),
             r"where preprocess\.json belongs",
         ),
+        (
+            lambda content: content["artifacts"]["int8"].update(runtime="abacus"),
+            r"artifacts\.int8\.runtime: Input should be 'onnxruntime', 'openvino' or 'tensorrt'",
+        ),
+        (
+            lambda content: content["artifacts"]["int8"].update(runtime="tensorrt"),
+            r"says that 'int8/image\.onnx' of int8 runs in tensorrt, which does not read such files",
+        ),
+        (
+            lambda content: (
+                content["artifacts"]["int8"].update(runtime="openvino")
+                or content["artifacts"]["int8"]["text"]["file"].update(path="int8/text.engine")
+            ),
+            r"says that 'int8/text\.engine' of int8 runs in openvino, which does not read such files",
+        ),
     ],
 )
 def test_malformed_manifest_names_the_key(
@@ -101,6 +116,24 @@ def test_malformed_manifest_names_the_key(
 ) -> None:
     edit(folder, change)
     refused(folder, why)
+
+
+def test_manifest_that_does_not_say_what_runs_an_artifact_opens(folder: Path) -> None:
+    """Graphs are for ONNX Runtime, engines for TensorRT."""
+
+    def unsaid(content: dict[str, Any]) -> None:
+        artifacts = content["artifacts"]
+        artifacts["tensorrt_fp32"] = json.loads(json.dumps(artifacts["fp32"]).replace(".onnx", ".engine"))
+        for artifact in artifacts.values():
+            del artifact["runtime"], artifact["compute"]
+
+    edit(folder, unsaid)
+    manifest = Bundle.open(folder, threads=1).manifest
+    assert {name: artifact.runtime for name, artifact in manifest.artifacts.items()} == {
+        "fp32": "onnxruntime",
+        "int8": "onnxruntime",
+        "tensorrt_fp32": "tensorrt",
+    }
 
 
 @pytest.mark.parametrize("name", ["fp32/image.onnx", "fp32/text.onnx", "preprocess.json", "tokenizer.json"])

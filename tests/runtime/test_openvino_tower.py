@@ -2,83 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from compressor.errors import BundleError, ModelError
 from compressor.runtime.openvino_tower import OpenVINOTower, load_openvino
 from compressor.runtime.session import Tower
 from tests.export.toys import LENGTH, SIZE
+from tests.runtime.fake_openvino import FakeOpenVINO, install
 from tests.runtime.machine import not_verified, why_missing
 
 IMAGE, TEXT = ("pixel_values", "image_embeds"), ("input_ids", "text_embeds")
 
 
-class FakeOpenVINO(ModuleType):
-    """The calls that are used of OpenVINO 2026.4, over ONNX Runtime."""
-
-    def __init__(self) -> None:
-        super().__init__("openvino")
-        self.settings: dict[str, Any] = {}
-        self.devices: list[str] = []
-
-    def Core(self) -> Any:  # noqa: N802 (the name is the library's)
-        return SimpleNamespace(compile_model=self._compile)
-
-    def _compile(self, path: str, device: str, settings: dict[str, Any]) -> Any:
-        if device != "CPU":
-            raise RuntimeError("Exception from src/core.cpp:1:\nCheck 'x' failed\nDevice is not registered")
-        self.settings = settings
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        return SimpleNamespace(
-            inputs=[_End(end) for end in session.get_inputs()],
-            outputs=[_End(end) for end in session.get_outputs()],
-            create_infer_request=lambda: _Request(session),
-        )
-
-
-class _End:
-    def __init__(self, end: Any) -> None:
-        self._end = end
-
-    def get_any_name(self) -> str:
-        return str(self._end.name)
-
-    def get_names(self) -> set[str]:
-        return {self._end.name}
-
-    def get_partial_shape(self) -> list[Any]:
-        return [
-            SimpleNamespace(is_static=isinstance(n, int), get_length=lambda n=n: n) for n in self._end.shape
-        ]
-
-    def get_element_type(self) -> Any:
-        return SimpleNamespace(to_dtype=lambda: np.int64 if "int64" in self._end.type else np.float32)
-
-
-class _Request:
-    def __init__(self, session: Any) -> None:
-        self._session, self._found = session, dict[str, np.ndarray]()
-
-    def infer(self, inputs: dict[str, np.ndarray], share_inputs: bool) -> None:
-        names = [end.name for end in self._session.get_outputs()]
-        self._found = dict(zip(names, self._session.run(None, inputs), strict=True))
-
-    def get_tensor(self, name: str) -> Any:
-        return SimpleNamespace(data=self._found[name])
-
-
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeOpenVINO:
-    module = FakeOpenVINO()
-    monkeypatch.setitem(sys.modules, "openvino", module)
-    return module
+    return install(monkeypatch)
 
 
 def test_the_interface_is_that_of_a_tower(exported: Path, fake: FakeOpenVINO) -> None:

@@ -46,6 +46,15 @@ def test_session_options_are_explicit(exported: Path) -> None:
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
+@pytest.mark.parametrize("overflows", [True, False])
+def test_int8_is_added_safely_where_it_would_overflow(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, overflows: bool
+) -> None:
+    monkeypatch.setattr("compressor.runtime.providers.adds_int8_in_16_bits", lambda: overflows)
+    options = image_tower(exported, threads=1)._session.get_session_options()
+    assert options.get_session_config_entry("session.x64quantprecision") == str(int(overflows))
+
+
 def test_low_memory_gives_the_same_and_keeps_no_arena(exported: Path) -> None:
     usual, low = image_tower(exported, threads=1), image_tower(exported, threads=1, low_memory=True)
     options = [tower._session.get_session_options() for tower in (usual, low)]

@@ -69,7 +69,8 @@ def _with_twins(model: onnx.ModelProto, quantised: onnx.ModelProto, layers: Sequ
             if name in constants and name not in known:
                 measured.graph.initializer.append(constants[name])
                 known.add(name)
-        measured.graph.node.extend([*added, *_comparison(node, added[-1].output[0])])
+        # Of a convolution that took the ReLU behind it in, the output is the ReLU's.
+        measured.graph.node.extend([*added, *_comparison(copied[node.name], added[-1].output[0])])
         for end in ("error", "energy"):
             value = helper.make_tensor_value_info(f"{_TWIN}{node.name} {end}", TensorProto.FLOAT, [])
             measured.graph.output.append(value)

@@ -1,9 +1,15 @@
 """int8 by static quantisation: the range of every activation is measured beforehand, on training pairs.
 
 The graph gets a pair QuantizeLinear, DequantizeLinear around what is int8 (the QDQ form, in operators that
-every runtime of ONNX knows): weights with one scale per output channel, activations with one scale each, both
-symmetric. Quantised are products with constant weights (MatMul, Gemm) and convolutions; the products of
-attention and all else stay float32. An image's embedding no longer depends on its batch.
+every runtime of ONNX knows): weights with one scale per output channel, symmetric; activations with one scale
+each, as uint8 with a zero point or as int8 around zero (`CalibrationSection.activations`). Quantised are
+products with constant weights (MatMul, Gemm) and convolutions; the products of attention and all else stay
+float32. An image's embedding no longer depends on its batch.
+
+What follows a ReLU has no negative values, and uint8 spends its 256 steps on what there is; where the zero
+point is the least value that a ReLU or a Clip lets through, rounding does the cutting and the node is gone.
+x86 multiplies uint8 by int8 in one instruction. int8 by int8 is done in detours: the ResNet of
+recipes/flickr8k_retrieval.yaml ran 1.7 times as slow as in float32 with it, and twice as fast with uint8.
 
 How wide a range should be is a choice (`method`): all that was seen (`minmax`), all but the rarest values
 (`percentile`), or what loses least information between the histograms of values before and after (`entropy`,
@@ -38,6 +44,8 @@ from compressor.recipe.outcome import CalibrationSection, ParityBounds
 
 Method = Literal["minmax", "percentile", "entropy"]
 OPERATORS = ("MatMul", "Gemm", "Conv")
+ABSORBED = ("Relu", "Clip")
+"""What the rounding of a convolution's uint8 output does as well."""
 
 _BATCH = 8
 _METHODS = {
@@ -124,8 +132,9 @@ def _least_excluded(
     tower: _Tower, method: Method, section: CalibrationSection, bounds: ParityBounds
 ) -> Quantised:
     """The first candidate that keeps the bounds, else the one that comes nearest."""
-    ranges = _observed_ranges(tower, method, section.percentile)
-    candidate = _candidate(tower, ranges, method, ())
+    ranges = _observed_ranges(tower, method, section)
+    signed = section.activations == "int8"
+    candidate = _candidate(tower, ranges, method, (), signed)
     if candidate.keeps(bounds):
         return candidate
     layers = layers_of(tower.model)
@@ -133,15 +142,17 @@ def _least_excluded(
     harm = harm_of_layers(tower.model, candidate.model, layers, feed, tower.external)
     worst_first = sorted(harm, key=lambda name: -harm[name])[: section.max_excluded]
     for count in range(1, len(worst_first) + 1):
-        other = _candidate(tower, ranges, method, tuple(worst_first[:count]))
+        other = _candidate(tower, ranges, method, tuple(worst_first[:count]), signed)
         if other.keeps(bounds):
             return other
         candidate = max(candidate, other, key=lambda one: one.cosine)
     return candidate
 
 
-def _candidate(tower: _Tower, ranges: TensorsData, method: Method, excluded: tuple[str, ...]) -> Quantised:
-    model = _quantised(tower.model, ranges, excluded)
+def _candidate(
+    tower: _Tower, ranges: TensorsData, method: Method, excluded: tuple[str, ...], signed: bool
+) -> Quantised:
+    model = _quantised(tower.model, ranges, excluded, signed)
     cosines = centred_cosines(tower.reference, tower.run(model))
     known = cosines[np.isfinite(cosines)]
     mean, worst = (float(known.mean()), float(known.min())) if len(known) else (-1.0, -1.0)
@@ -154,18 +165,18 @@ def layers_of(model: onnx.ModelProto) -> list[str]:
     return [node.name for node in model.graph.node if node.op_type in OPERATORS and node.input[1] in weights]
 
 
-def _observed_ranges(tower: _Tower, method: Method, percentile: float) -> TensorsData:
+def _observed_ranges(tower: _Tower, method: Method, section: CalibrationSection) -> TensorsData:
     """Range of every activation around the quantised layers, by ONNX Runtime's calibrators.
 
     They hold all that one call gives them: the samples go in a few at a time.
     """
     with TemporaryDirectory(dir=tower.path.parent) as scratch:
-        options: dict[str, Any] = {"symmetric": True}
+        options: dict[str, Any] = {"symmetric": section.activations == "int8"}
         if method == "percentile":
-            options["percentile"] = percentile
+            options["percentile"] = section.percentile
         calibrator = create_calibrator(
             tower.path,
-            list(OPERATORS),
+            [*OPERATORS, *ABSORBED],
             augmented_model_path=str(Path(scratch, "augmented.onnx")),
             calibrate_method=_METHODS[method],
             use_external_data_format=tower.external,
@@ -178,19 +189,24 @@ def _observed_ranges(tower: _Tower, method: Method, percentile: float) -> Tensor
     return ranges
 
 
-def _quantised(model: onnx.ModelProto, ranges: TensorsData, excluded: Sequence[str]) -> onnx.ModelProto:
+def _quantised(
+    model: onnx.ModelProto, ranges: TensorsData, excluded: Sequence[str], signed: bool
+) -> onnx.ModelProto:
     kept = set(layers_of(model)) - set(excluded)
+    absorbed = () if signed else ABSORBED
     quantiser = QDQQuantizer(
         deepcopy(model),
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8 if signed else QuantType.QUInt8,
         tensors_range=ranges,
         nodes_to_quantize=[],  # where it is empty, all but the excluded ones
-        nodes_to_exclude=[node.name for node in model.graph.node if node.name not in kept],
-        op_types_to_quantize=list(OPERATORS),
-        extra_options=_OPTIONS,
+        nodes_to_exclude=[
+            node.name for node in model.graph.node if node.name not in kept and node.op_type not in absorbed
+        ],
+        op_types_to_quantize=[*OPERATORS, *absorbed],
+        extra_options={**_OPTIONS, "ActivationSymmetric": signed},
     )
     quantiser.quantize_model()
     quantised: onnx.ModelProto = quantiser.model.model
@@ -222,7 +238,6 @@ def _give_others_exact_values(model: onnx.ModelProto, layers: Set[str]) -> None:
 
 # What a product gives is added to float32 values, as a rule: to quantise it first costs time and accuracy.
 _OPTIONS: Mapping[str, Any] = {
-    "ActivationSymmetric": True,
     "WeightSymmetric": True,
     "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
 }

@@ -42,8 +42,7 @@ def _export(context: Context, role: Role) -> WriterManifest:
 
     section, model, split = context.recipe.export, context.writers.trained(role), context.validation_split
     if role != "student":
-        alone = {"precisions": ("fp32",), "search": False, "default": "fp32", "tensorrt": None}
-        section = section.model_copy(update=alone)
+        section = section.reference()
     samples = WriterSamples.of_pairs(
         context.pairs(split), context.decoded(split).kept, model, section.parity.samples
     )

@@ -35,13 +35,20 @@ def test_layers_become_int8_by_every_method_and_stay_close(fp32: Towers, tmp_pat
     assert structural_fault(target) == ""
 
 
-def test_scales_are_symmetric_and_weights_have_one_a_channel(fp32: Towers, tmp_path: Path) -> None:
+@pytest.mark.parametrize("activations", ["uint8", "int8"])
+def test_weights_are_symmetric_with_a_scale_a_channel_activations_as_asked(
+    fp32: Towers, tmp_path: Path, activations: str
+) -> None:
     target = tmp_path / "text.onnx"
-    quantize_static_tower(fp32["text"], target, inputs("text"), section(), BOUNDS)
+    quantize_static_tower(fp32["text"], target, inputs("text"), section(activations=activations), BOUNDS)
     graph = onnx.load(target).graph
     values = {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.initializer}
     restored = [node for node in graph.node if node.op_type == "DequantizeLinear"]
-    assert all(not values[node.input[2]].any() for node in restored if node.input[2] in values)
+    constant = [node for node in restored if node.input[0] in values]
+    moving = [values[node.input[2]] for node in restored if node.input[0] not in values]
+    assert not any(values[node.input[2]].any() for node in constant if node.input[2:])
+    assert {str(zero.dtype) for zero in moving} == {activations}
+    assert activations == "uint8" or not any(zero.any() for zero in moving)
     weights = [node for node in restored if values.get(node.input[0], np.zeros(1)).dtype == np.int8]
     scales = [values[node.input[1]].size for node in weights if values[node.input[0]].ndim == 2]
     assert sorted(scales) == [24, 64]
@@ -64,6 +71,60 @@ def test_best_is_as_good_as_each_method(fp32: Towers, tmp_path: Path) -> None:
     }
     assert made["best"].cosine == max(found.cosine for found in made.values())
     assert made["best"].method in ("minmax", "percentile", "entropy")
+
+
+class Rectified(ToyEncoder):
+    """A convolution, a ReLU, a convolution, a ReLU6, as mobile networks have them."""
+
+    def __init__(self) -> None:
+        super().__init__(300)
+        torch.manual_seed(1)
+        self.first = torch.nn.Conv2d(3, 24, 3, padding=1)
+        self.second = torch.nn.Conv2d(24, 24, 3, padding=1)
+        self.third = torch.nn.Conv2d(24, 3, 3, padding=1)
+
+    def encode_image(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        hidden = torch.relu(self.first(pixel_values))
+        return super().encode_image(self.third(torch.nn.functional.relu6(4 * self.second(hidden))))
+
+
+@pytest.fixture(scope="module")
+def rectified(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rectified") / "image.onnx"
+    export_tower(Rectified().eval(), "image", inputs("image", 4), path)
+    return path
+
+
+def test_relus_behind_convolutions_go_into_the_rounding_of_uint8(rectified: Path, tmp_path: Path) -> None:
+    def left(path: Path) -> list[str]:
+        kinds = [node.op_type for node in onnx.load(path).graph.node]
+        return sorted(kind for kind in kinds if kind in ("Relu", "Clip"))
+
+    every = ["Clip", "Clip", "Relu", "Relu"]
+    assert left(rectified) == every, (
+        "a Clip is of the division by the length, a Relu of the head behind a Gemm"
+    )
+    made = {
+        kind: quantize_static_tower(
+            rectified, tmp_path / kind / "image.onnx", inputs("image"), section(activations=kind), BOUNDS
+        )
+        for kind in ("uint8", "int8")
+    }
+    assert left(tmp_path / "uint8/image.onnx") == ["Clip", "Relu"]
+    assert left(tmp_path / "int8/image.onnx") == every
+    for kind, found in made.items():
+        assert worst_cosine(rectified, tmp_path / kind / "image.onnx", "image") > 0.97
+        assert found.excluded == ()
+    assert made["uint8"].cosine > made["int8"].cosine, "twice as many steps for what is not negative"
+
+
+def test_harm_of_a_convolution_with_its_relu_is_that_of_both(rectified: Path, tmp_path: Path) -> None:
+    """What a ReLU cuts off is no error of the convolution before it."""
+    made = quantize_static_tower(rectified, tmp_path / "image.onnx", inputs("image"), section(), BOUNDS)
+    prepare(rectified, tmp_path / "prepared.onnx", False)
+    model = onnx.load(tmp_path / "prepared.onnx")
+    harm = harm_of_layers(model, made.model, layers_of(model), {"pixel_values": inputs("image", 8)})
+    assert max(harm.values()) < 0.01
 
 
 class Spiky(ToyEncoder):
