@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -35,12 +35,12 @@ class Mark:
 def bubbles(marks: Sequence[Mark], x: Scale, y: Scale, crowded: bool = False) -> str:
     """All marks with their whiskers and names; the largest has the largest area.
 
-    Names stand beside the bubbles, or, where there are many (`crowded`), at the corner that
-    is most free.
+    Names stand beside the bubbles. Where there are many (`crowded`), bubbles have half the area, and names
+    stand wherever around them is free.
     """
-    largest = max((mark.bytes for mark in marks), default=0) or 1
+    largest = (max((mark.bytes for mark in marks), default=0) or 1) * (2 if crowded else 1)
     drawn = [_bubble(mark, x, y, largest) for mark in marks]
-    labels = _corner_labels if crowded else _labels
+    labels = _free_labels if crowded else _labels
     return "".join([*drawn, labels(marks, x, y, largest)])
 
 
@@ -78,30 +78,49 @@ def _labels(marks: Sequence[Mark], x: Scale, y: Scale, largest: int) -> str:
     return "".join(parts)
 
 
-def _corner_labels(marks: Sequence[Mark], x: Scale, y: Scale, largest: int) -> str:
-    """Names at the corner of their bubbles that covers the fewest other bubbles and names."""
+def _free_labels(marks: Sequence[Mark], x: Scale, y: Scale, largest: int) -> str:
+    """Names where they cover the least, near their bubbles, with a thin line to those that lie apart."""
     circles = [(x(mark.latency), y(mark.height), _radius(mark, largest)) for mark in marks]
-    covered: list[_Box] = [(at - r, at + r, up - r, up + r) for at, up, r in circles]
-    whiskers = [
-        (x(mark.latency) - 2, x(mark.latency) + 2, y(mark.interval.high), y(mark.interval.low))
-        for mark in marks
-        if mark.interval is not None
-    ]
+    covered: list[tuple[float, _Box]] = []
+    for mark, (at, up, radius) in zip(marks, circles, strict=True):
+        covered.append((1.0, (at - radius, at + radius, up - radius, up + radius)))
+        covered.append((20.0, (at - 5, at + 5, up - 5, up + 5)))
+        if mark.interval is not None:
+            covered.append((6.0, (at - 3, at + 3, y(mark.interval.high), y(mark.interval.low))))
     parts: list[str] = []
-    for number, (mark, (at, up, radius)) in enumerate(zip(marks, circles, strict=True)):
-        width, corner = _LETTER * len(mark.name), 0.75 * radius + 3
-        others = [*covered[:number], *covered[number + 1 :], *whiskers]
-        places = [
-            (left, left + width, top, top + _LINE)
-            for top in (up - corner - _LINE, up + corner)
-            for left in (at + corner, at - corner - width)
-            if 0 <= left <= WIDTH - width
-        ]
-        box = min(places, key=lambda place: sum(_overlap(place, other) for other in others))
-        covered.append(box)
-        where = f'x="{box[0]:.1f}" y="{box[3] - 4:.1f}" text-anchor="start"'
+    for mark, (at, up, radius) in sorted(zip(marks, circles, strict=True), key=lambda pair: pair[1][0]):
+        width = _LETTER * len(mark.name)
+
+        def cost(place: tuple[float, _Box]) -> float:
+            return place[0] + sum(weight * _overlap(place[1], other) for weight, other in covered)
+
+        gap, box = min(_places(at, up, radius, width, x, y), key=cost)
+        covered.append((40.0, box))
+        middle = (box[0] + box[1]) / 2, (box[2] + box[3]) / 2
+        if gap > 0:
+            end = min(max(at, box[0]), box[1]), box[2] if middle[1] > up else box[3]
+            parts.append(
+                f'<line class="leader" x1="{at:.1f}" y1="{up:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"/>'
+            )
+        where = f'x="{middle[0]:.1f}" y="{box[3] - 4:.1f}" text-anchor="middle"'
         parts.append(f'<text class="label" {where}>{escape(mark.name)}</text>')
     return "".join(parts)
+
+
+def _places(
+    at: float, up: float, radius: float, width: float, x: Scale, y: Scale
+) -> Iterator[tuple[float, _Box]]:
+    """Boxes for a name around a bubble inside the frame, with the gap between them, nearest first."""
+    for gap in (0.0, 16.0, 32.0, 48.0, 64.0, 80.0):
+        for sixteenth in range(16):
+            angle = math.pi * sixteenth / 8
+            far = radius + 3 + gap
+            middle = at + math.cos(angle) * (far + width / 2), up - math.sin(angle) * (far + _LINE / 2)
+            box = middle[0] - width / 2, middle[0] + width / 2, middle[1] - _LINE / 2, middle[1] + _LINE / 2
+            if x.start <= box[0] and box[1] <= WIDTH and y.end <= box[2] and box[3] <= y.start:
+                yield 4 * gap, box
+    # A frame too small for any of them still shows the name.
+    yield math.inf, (WIDTH - width, WIDTH, y.end, y.end + _LINE)
 
 
 def _overlap(one: _Box, other: _Box) -> float:

@@ -128,7 +128,8 @@ def _latency(results: Results) -> str:
 
 def _artifacts(results: Results) -> str:
     compared = precisions_table(results)
-    precisions = html_figure(precisions_figure(results), "Precisions: quality against latency")
+    chart = html_figure(precisions_figure(results), "Precisions: quality against latency")
+    precisions = f'<div class="alone">{chart}</div>' if chart else ""
     if compared.rows:
         precisions += html_table(compared)
     sizes = html_table(run_tables.size_table(results), "figures narrow")
