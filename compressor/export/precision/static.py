@@ -44,8 +44,9 @@ from compressor.recipe.outcome import CalibrationSection, ParityBounds
 
 Method = Literal["minmax", "percentile", "entropy"]
 OPERATORS = ("MatMul", "Gemm", "Conv")
-ABSORBED = ("Relu", "Clip")
-"""What the rounding of a convolution's uint8 output does as well."""
+FOLLOWERS = ("Relu", "Clip", "MaxPool")
+"""What happens to a convolution's uint8 output without leaving uint8: rounding cuts as the first two do, and
+the maximum of rounded values, with their scale, is the rounded maximum."""
 
 _BATCH = 8
 _METHODS = {
@@ -176,7 +177,7 @@ def _observed_ranges(tower: _Tower, method: Method, section: CalibrationSection)
             options["percentile"] = section.percentile
         calibrator = create_calibrator(
             tower.path,
-            [*OPERATORS, *ABSORBED],
+            [*OPERATORS, *FOLLOWERS],
             augmented_model_path=str(Path(scratch, "augmented.onnx")),
             calibrate_method=_METHODS[method],
             use_external_data_format=tower.external,
@@ -193,7 +194,7 @@ def _quantised(
     model: onnx.ModelProto, ranges: TensorsData, excluded: Sequence[str], signed: bool
 ) -> onnx.ModelProto:
     kept = set(layers_of(model)) - set(excluded)
-    absorbed = () if signed else ABSORBED
+    followers = () if signed else FOLLOWERS
     quantiser = QDQQuantizer(
         deepcopy(model),
         per_channel=True,
@@ -203,9 +204,9 @@ def _quantised(
         tensors_range=ranges,
         nodes_to_quantize=[],  # where it is empty, all but the excluded ones
         nodes_to_exclude=[
-            node.name for node in model.graph.node if node.name not in kept and node.op_type not in absorbed
+            node.name for node in model.graph.node if node.name not in kept and node.op_type not in followers
         ],
-        op_types_to_quantize=[*OPERATORS, *absorbed],
+        op_types_to_quantize=[*OPERATORS, *followers],
         extra_options={**_OPTIONS, "ActivationSymmetric": signed},
     )
     quantiser.quantize_model()
