@@ -107,8 +107,10 @@ def _verdict(found: ArtifactFigures) -> Cell:
         return Cell("✕ failed", "bad")
     if found.wins:
         return Cell(f"✓ {', '.join(found.wins)}", "good")
-    parts = ["slower than fp32"] if found.slower_than_fp32 else []
-    if found.beaten_by:
+    parts = []
+    if found.slower_than_fp32:
+        parts.append("slower than fp32")
+    elif found.beaten_by:
         parts.append(f"beaten by {found.beaten_by}")
     if not found.in_bundle:
         parts.append("left out")

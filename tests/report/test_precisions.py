@@ -54,7 +54,7 @@ def test_every_precision_has_a_row_with_its_figures_and_verdict() -> None:
         "✓ fastest, balanced",
     ]
     assert rows["fp32"][-1] == "– beaten by int8"
-    assert rows["fp16"][-1] == "– slower than fp32, beaten by int8, left out"
+    assert rows["fp16"][-1] == "– slower than fp32, left out"
     assert rows["int4_weights"][-1] == "– slower than fp32"
     assert rows["int8_static"][-1] == "✕ failed"
     assert rows["int8_static"][1] == "not available"
