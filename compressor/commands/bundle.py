@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compressor.commands.options import Json, Quiet
+from compressor.terminal import printable
 
 if TYPE_CHECKING:
     from compressor.runtime.verify import Verified
@@ -76,4 +77,4 @@ def _say(sentence: str, found: Verified, quiet: bool, as_json: bool) -> None:
         typer.echo(json.dumps(told | {"default_precision": manifest.default_precision}))
     elif not quiet:
         counted = f"{found.files} files, {found.bytes / 1e6:.1f} MB"
-        typer.echo(f"{sentence}, {counted} ({manifest.name}, {manifest.role})")
+        typer.echo(printable(f"{sentence}, {counted} ({manifest.name}, {manifest.role})"))

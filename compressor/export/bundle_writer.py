@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ from compressor.runtime.schema import (
 )
 from compressor.runtime.tower import first_line
 from compressor.students.dual_encoder import parameter_counts
-from compressor.students.encoder import Model
+from compressor.students.encoder import Encoder, Model
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,9 @@ def write_bundle(
     folder = Path(folder)
     if judge_quality and samples.recall is None:
         raise ValueError("samples.recall is needed to judge quality")
+    scale, bias = _logits(model.encoder)
+    if not math.isfinite(scale + (bias or 0.0)):
+        raise ModelError(f"{model.name}: logit scale {scale} and bias {bias} are no numbers; damaged weights")
     failed = folder.with_name(f"{folder.name}-failed")
     with atomic_folder(folder) as work:
         with ready_for_export(model.encoder):
@@ -157,14 +161,14 @@ def _manifest(
 ) -> BundleManifest:
     assert isinstance(model.encoder, nn.Module)
     encoder = model.encoder
-    bias = encoder.logit_bias
+    scale, bias = _logits(encoder)
     counts = parameter_counts(encoder)
     return BundleManifest(
         name=model.name,
         role=role,
         embed_dim=encoder.embed_dim,
-        logit_scale=float(encoder.logit_scale.detach()),
-        logit_bias=None if bias is None else float(bias.detach()),
+        logit_scale=scale,
+        logit_bias=bias,
         parameters={"image": counts["image"], "text": counts["text"], "total": counts["total"]},
         default_precision=_default(section, judged),
         artifacts={name: _artifact(work, graphs[name], judged[name]) for name in graphs},
@@ -179,6 +183,12 @@ def _manifest(
             "export": exporter_versions(section.opset) | openvino_version(graphs),
         },
     )
+
+
+def _logits(encoder: Encoder) -> tuple[float, float | None]:
+    """Factor on cosines, and what is added, if anything."""
+    bias = encoder.logit_bias
+    return float(encoder.logit_scale.detach()), None if bias is None else float(bias.detach())
 
 
 def _default(section: ExportSection, judged: dict[str, Judged]) -> str:

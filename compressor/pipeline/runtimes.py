@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compressor.errors import MissingDependencyError
 from compressor.recipe import Recipe
 from compressor.recipe.outcome import OpenVINOSection, TensorRTSection
+
+if TYPE_CHECKING:
+    from compressor.pipeline.exporting.request import ExportRecipe
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class _Asked:
         )
 
 
-def require_runtimes(recipe: Recipe) -> None:
+def require_runtimes(recipe: Recipe | ExportRecipe) -> None:
     """Raise `MissingDependencyError` for a runtime that cannot be had here and that is not optional."""
     for asked in _asked(recipe):
         reason = None if asked.section.optional else asked.missing()
@@ -64,7 +67,7 @@ def runtime_inputs(recipe: Recipe) -> dict[str, Any]:
     return found
 
 
-def _asked(recipe: Recipe) -> Iterator[_Asked]:
+def _asked(recipe: Recipe | ExportRecipe) -> Iterator[_Asked]:
     tensorrt, openvino = recipe.export.tensorrt, recipe.export.openvino
     if tensorrt is not None:
         yield _Asked("export.tensorrt", "TensorRT", "TensorRT engines", tensorrt, _no_tensorrt)

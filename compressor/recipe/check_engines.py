@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compressor.recipe.outcome import engine_name
+from compressor.recipe.outcome import ExportSection, engine_name
 from compressor.recipe.overrides import KeyPath
 from compressor.recipe.recipe import Recipe
 
@@ -18,26 +18,37 @@ NOT_READ_BY_TENSORRT = {
 
 def engine_findings(recipe: Recipe) -> Iterator[tuple[KeyPath, str]]:
     """What TensorRT can be asked for; whether this machine has it, the export stage finds out."""
-    section, path = recipe.export.tensorrt, ("export", "tensorrt")
+    yield from section_findings(recipe.export, writes=recipe.head is not None)
+
+
+def section_findings(export: ExportSection, *, writes: bool) -> Iterator[tuple[KeyPath, str]]:
+    """The same for a model without a recipe around it; `writes`: it captions or answers."""
+    section, path = export.tensorrt, ("export", "tensorrt")
     if section is None:
         return
-    if recipe.head is not None:
+    if writes:
         yield path, "is for students that embed, and this one writes; allowed: null"
     if len(set(section.precisions)) < len(section.precisions):
         yield (*path, "precisions"), f"names one twice: {', '.join(section.precisions)}"
-    readable = [name for name in recipe.export.tried if name not in NOT_READ_BY_TENSORRT]
+    if export.text_length == "dynamic":
+        yield (
+            path,
+            "runs texts of one length, and export.text_length is dynamic; allowed: null, or "
+            "export.text_length=fixed",
+        )
+    readable = [name for name in export.tried if name not in NOT_READ_BY_TENSORRT]
     for precision in dict.fromkeys(section.precisions):
         if precision in NOT_READ_BY_TENSORRT:
             why = f"{precision} has {NOT_READ_BY_TENSORRT[precision]}, which TensorRT does not read"
-        elif precision not in recipe.export.tried:
+        elif precision not in export.tried:
             why = f"export.precisions makes no {precision} graph to build from"
         else:
             continue
         yield (*path, "precisions"), f"{why}; allowed: {', '.join(readable) or 'none'}"
-    if "int8_static" in section.precisions and recipe.export.calibration.activations != "int8":
+    if "int8_static" in section.precisions and export.calibration.activations != "int8":
         yield (
             ("export", "calibration", "activations"),
-            f"is {recipe.export.calibration.activations}, and export.tensorrt asks for int8_static: TensorRT "
+            f"is {export.calibration.activations}, and export.tensorrt asks for int8_static: TensorRT "
             "reads no zero points; allowed: int8",
         )
     for tower in ("image", "text"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compressor.recipe.outcome import EXPORT_GOALS, openvino_name
+from compressor.recipe.outcome import EXPORT_GOALS, ExportSection, openvino_name
 from compressor.recipe.overrides import KeyPath
 from compressor.recipe.recipe import Recipe
 
@@ -14,14 +14,25 @@ _OPENVINO = openvino_name("")
 
 def export_findings(recipe: Recipe) -> Iterator[Finding]:
     """What is asked for and cannot be made; engines are looked at by `check_engines`."""
-    yield from _precisions(recipe)
-    yield from _openvino(recipe)
-
-
-def _precisions(recipe: Recipe) -> Iterator[Finding]:
     export = recipe.export
+    yield from section_findings(export, writes=recipe.head is not None)
+    named = export.default in export.precisions or _of_openvino(export.default)
+    if named and "fp32" not in export.tried:
+        yield (
+            ("export", "precisions"),
+            "leaves out fp32, at which teacher and student are compared; allowed: fp32 with any others",
+        )
+
+
+def section_findings(export: ExportSection, *, writes: bool) -> Iterator[Finding]:
+    """The same for a model without a recipe around it; `writes`: it captions or answers."""
+    yield from _precisions(export, writes)
+    yield from _openvino(export, writes)
+
+
+def _precisions(export: ExportSection, writes: bool) -> Iterator[Finding]:
     if export.search:
-        if recipe.head is not None:
+        if writes:
             yield ("export", "search"), "is for students that embed, and this one writes; allowed: false"
         return
     names = ", ".join(export.precisions)
@@ -39,16 +50,11 @@ def _precisions(recipe: Recipe) -> Iterator[Finding]:
             where,
             f"the default precision {export.default} is not among export.precisions; allowed: {allowed}",
         )
-    elif "fp32" not in export.precisions:
-        yield (
-            ("export", "precisions"),
-            "leaves out fp32, at which teacher and student are compared; allowed: fp32 with any others",
-        )
 
 
-def _openvino(recipe: Recipe) -> Iterator[Finding]:
+def _openvino(export: ExportSection, writes: bool) -> Iterator[Finding]:
     """What OpenVINO can be asked for; whether this machine has it, the export stage finds out."""
-    export, path = recipe.export, ("export", "openvino")
+    path = ("export", "openvino")
     if _of_openvino(export.default) and export.default not in export.searched:
         yield (
             ("export", "default"),
@@ -58,7 +64,7 @@ def _openvino(recipe: Recipe) -> Iterator[Finding]:
     section = export.openvino
     if section is None:
         return
-    if recipe.head is not None:
+    if writes:
         yield path, "is for students that embed, and this one writes; allowed: null"
     if export.text_length == "dynamic":
         yield (

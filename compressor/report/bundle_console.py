@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from compressor.report.runtimes import NAMES, runtime_of
@@ -49,7 +50,7 @@ def _precisions(manifest: AnyManifest) -> Table:
 
 def _cells(*texts: str) -> Iterator[str]:
     """Without what would be markup: the texts come from a file."""
-    return (printable(text).replace("[", r"\[") for text in texts)
+    return (escape(printable(text)) for text in texts)
 
 
 def _lines(manifest: AnyManifest) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             output = _compared(options)
     except CompressorError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(_shown(str(error), sys.stderr) + "\n")
         return error.exit_code
-    sys.stdout.write(output + "\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    sys.stdout.write(_shown(output, sys.stdout) + "\n")
     return 0
 
 
@@ -93,6 +96,13 @@ def as_table(scores: Sequence[dict[str, Any]]) -> str:
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     exponentials = np.exp(logits - logits.max())
     return exponentials / exponentials.sum()
+
+
+def _shown(text: str, stream: TextIO) -> str:
+    """What would steer the terminal is escaped, as names in a bundle may, and what it has no sign for."""
+    printed = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
+    encoding = stream.encoding or "utf-8"
+    return printed.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _opening(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from compressor.runtime.schema import (
 )
 from compressor.runtime.writer_schema import WriterArtifact, WriterManifest
 
-__all__ = ["AnyManifest", "check_files", "choose_artifact", "locate", "read_manifest"]
+__all__ = ["AnyManifest", "check_files", "choose_artifact", "locate", "read_manifest", "reading"]
 
 AnyManifest = BundleManifest | WriterManifest
 OfPrecision = TypeVar("OfPrecision", Artifact, WriterArtifact)
@@ -44,9 +45,25 @@ _RUNNABLE = (GRAPH_SUFFIX, ENGINE_SUFFIX)
 def read_manifest(folder: Path) -> AnyManifest:
     """The manifest of the bundle in `folder`, of the class that its `kind` asks for.
 
-    Manifests of earlier versions are read. Raises `BundleError` where the folder is not a bundle, its
-    manifest is malformed or names paths outside the folder, or a newer version wrote it.
+    Manifests of earlier versions are read. Raises `BundleError` where the folder is not a bundle or may not
+    be read, its manifest is malformed or names paths outside the folder, or a newer version wrote it.
     """
+    with reading(folder):
+        return _read_manifest(folder)
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Turn what the operating system refuses inside the block into a `BundleError`."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(
+            f"{folder}: cannot be read: {error.strerror} ({error.filename or 'a file of it'})"
+        ) from error
+
+
+def _read_manifest(folder: Path) -> AnyManifest:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise BundleError(
@@ -187,9 +204,13 @@ def check_files(folder: Path, entries: Iterable[FileEntry], hashes: bool = True)
     """Compare size and (with `hashes`) sha256 of every entry's file, and look through the graphs among them.
 
     A graph may take weights only from files that are among the entries. Raises `BundleError` at the first
-    difference.
+    difference, or file that may not be read.
     """
-    listed = {entry.path: entry for entry in entries}
+    with reading(folder):
+        _check_files(folder, {entry.path: entry for entry in entries}, hashes)
+
+
+def _check_files(folder: Path, listed: Mapping[str, FileEntry], hashes: bool) -> None:
     for entry in listed.values():
         path = locate(folder, entry)
         size = path.stat().st_size

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from compressor.errors import BundleError, MissingDependencyError, ModelError
 from compressor.runtime.session import usable_cores
-from compressor.runtime.tower import check_rows, first_line
+from compressor.runtime.tower import check_rows, check_threads, first_line
 
 OpenVINOPrecision = Literal["f32", "bf16", "f16"]
 
@@ -46,8 +46,7 @@ class OpenVINOTower:
         openvino = load_openvino()
         self.input_name, self.output_name = input_name, output_name
         self.threads = usable_cores() if threads is None else threads
-        if self.threads < 1:
-            raise BundleError(f"threads must be at least 1, not {self.threads}")
+        check_threads(self.threads)
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             settings |= {"INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}

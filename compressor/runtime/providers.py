@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.errors import BundleError, MissingDependencyError
 from compressor.runtime.libraries import missing_for
 from compressor.runtime.processor import adds_int8_in_16_bits
-from compressor.runtime.tower import first_line
+from compressor.runtime.tower import check_threads, first_line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -93,8 +93,7 @@ def open_session(
     the graph does not load; `MissingDependencyError` without ONNX Runtime.
     """
     runtime = load_onnxruntime()
-    if threads < 1:
-        raise BundleError(f"threads must be at least 1, not {threads}")
+    check_threads(threads)
     wanted = [each if isinstance(each, Provider) else provider(each) for each in providers]
     names = [each.name for each in wanted]
     available = runtime.get_available_providers()

@@ -131,7 +131,7 @@ class Manifest(Strict):
     schema_version: int = SCHEMA_VERSION
     name: str
     role: Role
-    parameters: dict[Literal["image", "text", "total"], int]
+    parameters: dict[Literal["image", "text", "total"], int] = Field(min_length=3)
     default_precision: str
     not_made: dict[str, str] = Field(
         default_factory=dict, description="Precisions that were asked for but could not be made, and why."

@@ -7,7 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.errors import ModelError
+from compressor.errors import BundleError, ModelError
+
+MOST_THREADS = 1024
+"""Of a pool: a runtime takes memory for every thread that it is told of, until there is none left."""
 
 
 class AnyTower(Protocol):
@@ -38,6 +41,14 @@ def check_rows(inputs: Any, name: str, dtype: np.dtype[Any], item_shape: tuple[i
         raise ModelError(f"{name} must be a NumPy array {wanted}, not {type(inputs).__name__}")
     if inputs.dtype != dtype or inputs.ndim == 0 or inputs.shape[1:] != item_shape:
         raise ModelError(f"{name} must be {wanted}, not {inputs.dtype} {inputs.shape}")
+
+
+def check_threads(threads: int) -> None:
+    """Raise `BundleError` for a number of threads that no pool can have."""
+    if threads < 1:
+        raise BundleError(f"threads must be at least 1, not {threads}")
+    if threads > MOST_THREADS:
+        raise BundleError(f"threads must be at most {MOST_THREADS}, not {threads}")
 
 
 def first_line(error: BaseException) -> str:

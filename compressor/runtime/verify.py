@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compressor.errors import BundleError
-from compressor.runtime.manifest import AnyManifest, check_files, read_manifest
+from compressor.runtime.manifest import AnyManifest, check_files, read_manifest, reading
 from compressor.runtime.paths import real_file
 from compressor.runtime.schema import CARD, MANIFEST
 
@@ -56,6 +56,7 @@ def files_in(folder: Path) -> Iterator[str]:
 
 
 def bundle_at(path: Path) -> Path:
-    """The bundle folder itself, or the one in a run folder."""
+    """The bundle folder itself, or the one in a run folder. Raises `BundleError` where it may not be read."""
     inside = path / "bundle"
-    return inside if not (path / MANIFEST).exists() and (inside / MANIFEST).exists() else path
+    with reading(path):
+        return inside if not (path / MANIFEST).exists() and (inside / MANIFEST).exists() else path

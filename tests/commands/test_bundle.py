@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_inspect_prints_no_markup_and_no_control_characters_of_a_bundle(
 ) -> None:
     content = json.loads((exported / "bundle.json").read_text())
     content |= {"name": "[red]\x1b[31m", "origin": "\x1b]0;title\x07", "lineage": {"[bold]x": "\x1b[2J"}}
-    content["not_made"] = {"[blink]fp16[/]": "[/nonsense] \x1b[31m"}
+    content["not_made"] = {"[blink]fp16[/]": r"[/nonsense] \[/more]" + "\x1b[31m"}
     (tmp_path / "bundle.json").write_text(json.dumps(content))
     code, out, _ = run("bundle", "inspect", tmp_path)
     assert code == 0
@@ -120,3 +121,12 @@ def test_the_commands_need_neither_torch_nor_onnx_runtime(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "toy" in done.stdout
+
+
+def test_verify_prints_no_control_characters_of_a_bundle(run: Call, exported: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(exported, tmp_path / "bundle")
+    content = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps(content | {"name": "\x1b]0;title\x07\u202e"}))
+    code, out, _ = run("bundle", "verify", bundle)
+    assert (code, out.count("\n")) == (0, 1)
+    assert out.rstrip("\n").isprintable()

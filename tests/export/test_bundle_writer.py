@@ -290,6 +290,15 @@ class Divergent(ToyEncoder):
         return super().encode_image(pixel_values)
 
 
+def test_a_logit_scale_that_is_no_number_is_refused_before_the_export(tmp_path: Path) -> None:
+    model = toy_model()
+    assert isinstance(model.encoder, ToyEncoder)
+    model.encoder.log_logit_scale.data.fill_(float("nan"))
+    with pytest.raises(ModelError, match="toy: logit scale nan and bias None are no numbers"):
+        write_toy_bundle(tmp_path / "bundle", model)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_graph_that_computes_something_else_does_not_pass(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="image tower: mean cosine"):
         write_toy_bundle(tmp_path / "bundle", toy_model(Divergent(300)), precisions=("fp32",))

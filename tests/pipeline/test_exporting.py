@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from compressor.errors import (
     BundleError,
     CompressorError,
     DataError,
+    MissingDependencyError,
     MissingResourceError,
     ModelError,
     RecipeError,
@@ -48,6 +50,7 @@ from tests.teachers.conftest import MODEL_CFG, PREPROCESS_CFG, clip_folder, sigl
 __all__ = ["clip_folder", "siglip_folder"]
 NAME = "elsewhere-tiny"
 SIDE = 32
+AN_OLD_ONE = '{"schema_version": 1, "artifacts": {}}'
 
 
 class Said(QuietReporter):
@@ -158,6 +161,8 @@ def test_a_bundle_goes_beside_the_model(
         ("timm", ModelError, "timm's fastvit_t8, an image tower without"),
         ("bert", ModelError, "holds a 'bert'; give"),
         ("blip", ModelError, "architecture 'BlipModel'; allowed: BlipForConditionalGeneration"),
+        ("unnamed", ModelError, "architecture '7'; allowed: BlipForConditionalGeneration"),
+        ("nested", ModelError, "architecture '{}'; allowed: BlipForConditionalGeneration"),
         ("broken", ModelError, "not valid JSON"),
         ("bundle", ModelError, "is a bundle already"),
         ("", MissingResourceError, "empty path"),
@@ -176,6 +181,8 @@ def test_what_cannot_be_exported_is_said_in_one_sentence(
     folder_with(tmp_path / "timm", {"architecture": "fastvit_t8"})
     folder_with(tmp_path / "bert", {"model_type": "bert"})
     folder_with(tmp_path / "blip", {"model_type": "blip", "architectures": ["BlipModel"]})
+    folder_with(tmp_path / "unnamed", {"model_type": "blip", "architectures": 7})
+    folder_with(tmp_path / "nested", {"model_type": "blip", "architectures": [{}]})
     (folder_with(tmp_path / "broken", {}) / "config.json").write_text("{")
     (folder_with(tmp_path / "bundle", {}) / "bundle.json").write_text("{}")
     with pytest.raises(kind, match=sentence) as raised:
@@ -223,6 +230,25 @@ def test_data_come_from_a_recipe_or_its_section_alone(whole: bool, tmp_path: Pat
         ({"settings": ("export.colour=3",)}, RecipeError, "export.colour: unknown key"),
         ({"settings": ("export.search=true",)}, RecipeError, "a search is part of a run"),
         ({"opset": 11}, RecipeError, "export.opset: is 11; allowed"),
+        ({"settings": ("seed=1",)}, RecipeError, "seed: unknown key; allowed: teacher, export, data$"),
+        ({"settings": ("export.default=balanced",)}, RecipeError, "which only a search finds"),
+        ({"settings": ("export.precisions=[]",)}, RecipeError, "allowed: none is made"),
+        (
+            {"settings": ("export.openvino={}",), "text_length": "dynamic"},
+            RecipeError,
+            "command line: export.openvino: runs texts of one length",
+        ),
+        (
+            {"settings": ("export.tensorrt.precisions=[int8]",)},
+            RecipeError,
+            "command line: export.tensorrt.precisions: int8 has activations",
+        ),
+        ({"output": Path("wrong.yaml/sub")}, BundleError, "wrong.yaml is a file"),
+        ({"output": Path("x" * 300)}, BundleError, "cannot be made: File name too long"),
+        ({"output": Path("/")}, BundleError, "^/ holds something else than a bundle"),
+        ({"output": Path("student")}, BundleError, "student-failed holds something else than a bundle"),
+        ({"output": Path("other")}, BundleError, "other holds something else than a bundle"),
+        ({"output": Path("notes")}, BundleError, "notes holds 'thesis.txt', .* would be lost"),
         ({"data": Path("a.yaml"), "images": Path("a")}, RecipeError, "give one of them"),
         ({"data": Path("nothing.yaml")}, RecipeError, "nothing.yaml: there is no such file"),
         ({"data": Path("wrong.yaml")}, RecipeError, "neither a section 'data' nor"),
@@ -240,8 +266,11 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_read(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wrong.yaml").write_text("name: x\n")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    for name in ("full", "student-failed", "notes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("years of work")
+    (tmp_path / "notes" / "bundle.json").write_text(AN_OLD_ONE)
+    (folder_with(tmp_path / "other", {}) / "bundle.json").write_text('{"files": []}')
     with pytest.raises(kind, match=sentence):
         understand(ExportOptions(str(clip_folder), **options))
 
@@ -403,16 +432,36 @@ def test_an_old_bundle_stays_where_the_new_one_fails(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "bundle.json").write_text("old")
+    (out / "bundle.json").write_text(AN_OLD_ONE)
     monkeypatch.setattr("compressor.export.bundle_writer.export_tower", fail)
     with pytest.raises(ModelError, match="no such operator"):
         exported(clip_folder, output=out)
     assert [path.name for path in tmp_path.iterdir() if path.name != "hub"] == ["out"]
-    assert (out / "bundle.json").read_text() == "old"
+    assert (out / "bundle.json").read_text() == AN_OLD_ONE
 
 
 def fail(*arguments: Any, **keys: Any) -> None:
     raise ModelError("no such operator")
+
+
+def test_what_a_failed_or_a_killed_export_left_is_replaced(tmp_path: Path, clip_folder: Path) -> None:
+    listed = {"path": "fp32/image.onnx", "sha256": "0" * 64, "bytes": 1}
+    left = {"schema_version": 2, "artifacts": {"fp32": {"image": {"file": listed}}}}
+    for name in ("out", "out-failed"):
+        (tmp_path / name / "fp32").mkdir(parents=True)
+        for file in ("fp32/image.onnx", "LICENSE.md", ".README.md.tmp-host-1-2"):
+            (tmp_path / name / file).write_text("x")
+        (tmp_path / name / "bundle.json").write_text(json.dumps(left))
+    understand(ExportOptions(str(clip_folder), output=tmp_path / "out"))
+
+
+def test_a_runtime_that_is_missing_is_said_before_anything_is_loaded(
+    clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr("compressor.pipeline.exporting.export.load_model", fail)
+    with pytest.raises(MissingDependencyError, match=r"export\.openvino.*'compressor\[openvino\]'"):
+        exported(clip_folder, settings=("export.openvino={}",))
 
 
 def test_a_folder_that_lacks_files_is_named_with_them(tmp_path: Path, clip_folder: Path) -> None:

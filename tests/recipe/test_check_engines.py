@@ -36,6 +36,11 @@ def test_engines_of_precisions_that_are_made_are_allowed(load: Load) -> None:
             "export.calibration.activations: is uint8, and export.tensorrt asks for int8_static: TensorRT "
             "reads no zero points; allowed: int8",
         ),
+        (
+            ["export.tensorrt={}", "export.text_length=dynamic"],
+            "export.tensorrt: runs texts of one length, and export.text_length is dynamic; allowed: null, or "
+            "export.text_length=fixed",
+        ),
         (["export.tensorrt={precisions: [fp32, fp32]}"], "export.tensorrt.precisions: names one twice"),
         (
             ["export.tensorrt.profiles.text={min: 4, opt: 2}"],

@@ -20,6 +20,7 @@ from compressor.files import sha256_file
 from compressor.runtime.archive import pack, unpack
 from compressor.runtime.bundle import Bundle
 from compressor.runtime.schema import MANIFEST
+from compressor.runtime.verify import verify_bundle
 from tests.runtime.tampering import edit
 
 FORMATS = ["bundle.tar.gz", "bundle.tgz", "bundle.zip"]
@@ -107,6 +108,20 @@ def test_another_suffix_is_refused(exported: Path, tmp_path: Path, name: str) ->
     for call in (lambda: pack(exported, tmp_path / name), lambda: unpack(tmp_path / name, tmp_path / "x")):
         with pytest.raises(BundleError, match=r"ends in \.tar\.gz, \.tgz, \.zip"):
             call()
+
+
+def test_a_folder_in_the_place_of_an_archive_is_refused(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.zip").mkdir()
+    refused(tmp_path / "folder.zip", "is a folder; name the packed file")
+    with pytest.raises(BundleError, match=r"folder\.zip: is a folder; name the file to write"):
+        pack(exported, tmp_path / "folder.zip")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.zip"]
+
+
+def test_an_archive_is_not_written_into_its_own_bundle(folder: Path) -> None:
+    with pytest.raises(BundleError, match="lies in the bundle, which would not be whole"):
+        pack(folder, folder / "fp32" / "bundle.zip")
+    verify_bundle(folder)
 
 
 def test_a_folder_that_is_there_is_not_touched(packed: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from compressor.runtime.__main__ import as_table, compare, main
 from compressor.runtime.bundle import Bundle
 from tests.export.toys import pictures
+from tests.runtime.tampering import edit
 
 
 @pytest.fixture
@@ -81,3 +82,24 @@ def test_fault_is_one_sentence_and_exit_code_two(
     assert said.out == ""
     assert sentence in said.err
     assert said.err.count("\n") == 1
+
+
+def test_what_a_terminal_cannot_show_is_escaped(
+    folder: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(folder), str(picture), "a \udcff red \x1b[2J circle"]) == 0
+    assert capsys.readouterr().out.endswith("a \\udcff red \\x1b[2J circle\n")
+    edit(folder, lambda content: content["artifacts"].update({"\x1b[2J": content["artifacts"]["fp32"]}))
+    assert main([str(folder), str(picture), "a dog", "--precision", "fp8"]) == 2
+    assert r"\x1b[2J" in capsys.readouterr().err
+
+
+def test_an_interruption_has_its_exit_code_and_no_traceback(
+    exported: Path, picture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any, **keys: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Bundle, "open", interrupt)
+    assert main([str(exported), str(picture), "a dog"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from compressor.runtime.bundle import Bundle
 from compressor.runtime.manifest import read_manifest
 from compressor.runtime.paths import is_plain, locate
 from compressor.runtime.schema import FileEntry
+from compressor.runtime.verify import bundle_at
 
 
 def entry(path: str) -> FileEntry:
@@ -76,11 +78,31 @@ def test_manifest_of_the_first_version_opens(folder: Path) -> None:
         opened.calibrated([0.5])
 
 
+def test_what_the_system_does_not_let_read_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BundleError, match="cannot be read: File name too long"):
+        Bundle.open(Path("x" * 300))
+    with pytest.raises(BundleError, match="cannot be read: File name too long"):
+        bundle_at(Path("x" * 300))
+
+    def forbidden(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("compressor.runtime.manifest.sha256_file", forbidden)
+    with pytest.raises(BundleError, match=r"cannot be read: Permission denied \(.*preprocess\.json\)"):
+        Bundle.open(folder)
+    monkeypatch.setattr("compressor.runtime.manifest.read_json", lambda path, strict: forbidden(path))
+    with pytest.raises(BundleError, match=r"cannot be read: Permission denied \(.*bundle\.json\)"):
+        Bundle.open(folder)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         (lambda content: content.update(colour="red"), "colour: Extra inputs"),
         (lambda content: content.pop("embed_dim"), "embed_dim: Field required"),
+        (lambda content: content["parameters"].pop("total"), "parameters: .* at least 3 items"),
         (
             lambda content: content.update(logit_scale=float("nan")),
             "NaN is no number in JSON",

@@ -48,6 +48,8 @@ def test_what_does_not_fit_is_refused(exported: Path, fake: FakeOpenVINO) -> Non
         OpenVINOTower(path, *TEXT, threads=1, device="NPU")
     with pytest.raises(BundleError, match="threads must be at least 1, not 0"):
         OpenVINOTower(path, *TEXT, threads=0)
+    with pytest.raises(BundleError, match="threads must be at most 1024, not 100000"):
+        OpenVINOTower(path, *TEXT, threads=100_000)
     tower = OpenVINOTower(path, *TEXT, threads=1)
     with pytest.raises(ModelError, match=r"input_ids must be int64 \(N, 12\), not float64"):
         tower.run(np.zeros((1, LENGTH)))

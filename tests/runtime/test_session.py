@@ -38,6 +38,8 @@ def test_threads_are_those_asked_for_or_the_usable_cores(exported: Path) -> None
     assert image_tower(exported).threads == usable_cores() == len(os.sched_getaffinity(0))
     with pytest.raises(BundleError, match="threads must be at least 1, not 0"):
         image_tower(exported, threads=0)
+    with pytest.raises(BundleError, match="threads must be at most 1024, not 100000"):
+        image_tower(exported, threads=100_000)
 
 
 def test_session_options_are_explicit(exported: Path) -> None:

@@ -17,6 +17,7 @@ from compressor.pipeline.exporting.request import ExportOptions, ExportRequest, 
 from compressor.pipeline.keys import versions
 from compressor.pipeline.progress import Reporter
 from compressor.pipeline.publishing import add_documents
+from compressor.pipeline.runtimes import require_runtimes
 from compressor.recipe.blip import BlipTeacher
 from compressor.recipe.teacher import EmbeddingsTeacher, EnsembleTeacher, TextTeacher, TimmTeacher
 from compressor.runtime.manifest import read_manifest
@@ -54,6 +55,7 @@ def export_checkpoint(options: ExportOptions, reporter: Reporter) -> Exported:
             f"an export needs {', '.join(absent)} (pip install 'compressor[train,cpu]')"
         )
     request = understand(options)
+    require_runtimes(request.recipe)
     lacking = [] if request.recipe.data is None else missing_data(request.recipe.data)
     if lacking:
         raise MissingResourceError("\n".join(lacking))

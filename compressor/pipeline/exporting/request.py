@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
-from compressor.errors import BundleError, RecipeError
+from compressor.errors import BundleError, DataError, RecipeError
+from compressor.files import read_json
 from compressor.pipeline.exporting.source import find_source
+from compressor.recipe import check_engines, check_export
 from compressor.recipe.base import Section
+from compressor.recipe.blip import BlipTeacher
 from compressor.recipe.data import DataSection, Split
 from compressor.recipe.outcome import PRECISIONS, ExportSection
 from compressor.recipe.overrides import apply_overrides, flatten
-from compressor.recipe.problems import explain, message, mistaken_truths
+from compressor.recipe.problems import Problem, explain, message, mistaken_truths, origin_of, unknown
 from compressor.recipe.source import COMMAND_LINE, Origin, Value, read_recipe_file
 from compressor.recipe.teacher import TeacherSection
+from compressor.runtime.schema import CARD, MANIFEST, TERMS
 
 _TYPED = Origin(COMMAND_LINE, 0)
-_MANIFEST = "bundle.json"
+_UNFINISHED = re.compile(r"\..+\.tmp-")
+"""A file that a killed process was writing."""
 
 
 class ExportRecipe(Section):
@@ -119,6 +127,14 @@ def _data_of(path: Path) -> Value:
 
 def _validate(whole: Value) -> ExportRecipe:
     data, origins = flatten(whole)
+    keys = tuple(ExportRecipe.model_fields)
+    strange = [
+        Problem(origin_of((key,), origins), (key,), unknown("key", key, keys))
+        for key in data
+        if key not in keys
+    ]
+    if strange:
+        raise RecipeError(message(strange))
     problems = mistaken_truths(data, origins)
     try:
         recipe = ExportRecipe.model_validate(data)
@@ -130,6 +146,14 @@ def _validate(whole: Value) -> ExportRecipe:
         raise RecipeError(
             f"{COMMAND_LINE}: export.search: a search is part of a run; name the precisions (--precision)"
         )
+    writes = isinstance(recipe.teacher, BlipTeacher)
+    found = [
+        *check_export.section_findings(recipe.export, writes=writes),
+        *check_engines.section_findings(recipe.export, writes=writes),
+    ]
+    if found:
+        problems = [Problem(origin_of(path, origins), path, text) for path, text in found]
+        raise RecipeError(message(problems))
     return recipe
 
 
@@ -144,10 +168,51 @@ def _value(content: Any) -> Value:
 
 
 def _check_output(folder: Path) -> None:
-    """A bundle takes the place of a whole folder: only of an older bundle, or of nothing."""
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MANIFEST).is_file():
+    """A bundle takes the place of whole folders, of itself or of one that failed: only of an older bundle,
+    or of nothing."""
+    try:
+        for place in (folder, Path(f"{folder}-failed")):
+            if place.is_dir():
+                _check_replaceable(place)
+            elif place.exists() or place.is_symlink():
+                raise BundleError(f"{place} is a file; choose another --output")
+        home = next(parent for parent in folder.parents if parent.exists())
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be made: {error.strerror}; choose another --output") from error
+    if not home.is_dir() or not os.access(home, os.W_OK | os.X_OK):
+        why = "may not be written" if home.is_dir() else "is a file"
+        raise BundleError(f"{folder} cannot be made: {home} {why}; choose another --output")
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise `BundleError` for a folder with anything in it that is not a bundle's, and would be lost.
+
+    bundle.json is not asked for more than names: what failed, is damaged or newer may be replaced too.
+    """
+    if not any(folder.iterdir()):
+        return
+    content = None
+    with suppress(DataError, FileNotFoundError):
+        content = read_json(folder / MANIFEST)
+    if not isinstance(content, dict) or not {"schema_version", "artifacts"} <= content.keys():
         raise BundleError(
             f"{folder} holds something else than a bundle and is not replaced; choose another --output"
         )
-    if folder.exists() and not folder.is_dir():
-        raise BundleError(f"{folder} is a file; choose another --output")
+    known = {MANIFEST, CARD, TERMS, *_listed(content)}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        is_folder = path.is_dir() and not path.is_symlink()
+        if name not in known and not is_folder and not _UNFINISHED.match(path.name):
+            raise BundleError(
+                f"{folder} holds '{name}', which is no part of its bundle and would be lost; take it out or "
+                "choose another --output"
+            )
+
+
+def _listed(part: Any) -> Iterator[str]:
+    """The paths of all files that a part of bundle.json names."""
+    if isinstance(part, dict) and "sha256" in part:
+        yield str(part.get("path"))
+    elif isinstance(part, dict | list):
+        for each in part.values() if isinstance(part, dict) else part:
+            yield from _listed(each)

@@ -72,7 +72,8 @@ def _section(folder: Path) -> dict[str, Any]:
     if kind in ("clip", "siglip"):
         return {"kind": "transformers", **path}
     if kind == "blip":
-        named = (config.get("architectures") or ["none"])[0]
+        listed = config.get("architectures")
+        named = str(listed[0] if isinstance(listed, list) and listed else listed)
         if named not in _BLIPS:
             raise ModelError(f"{folder} holds a BLIP of architecture '{named}'; allowed: {', '.join(_BLIPS)}")
         return {**_BLIPS[named], **path}
