@@ -155,8 +155,11 @@ def read_config(folder: Path) -> PreTrainedConfig:
         raise MissingResourceError(f"no config.json in {folder}: give the folder of a transformers model")
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
-        raise ModelError(f"{folder / 'config.json'} is no configuration for transformers: {error}") from error
+    except Exception as error:  # its validation raises classes of its own, over several lines
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{folder / 'config.json'} is no configuration for transformers: {reason}"
+        ) from error
 
 
 def load_folder(
@@ -176,11 +179,17 @@ def load_folder(
             trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
     except Exception as error:  # each library raises its own family; all mean unusable weights
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"the weights in {folder} cannot be loaded: {reason}") from error
+    unfit = [str(found[0] if isinstance(found, tuple) else found) for found in info["mismatched_keys"]]
+    if unfit:
+        raise ModelError(
+            f"the weights in {folder} are of other sizes than its config.json says: {', '.join(unfit[:3])}"
+        )
     # A pooler that the checkpoint lacks is never used here; anything else would silently stay random.
     lost = [name for name in sorted(info["missing_keys"]) if not name.startswith("pooler.")]
     if lost:

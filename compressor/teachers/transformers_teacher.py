@@ -106,7 +106,7 @@ def missing_files(
         return None
     listed = ", ".join(name.replace("|", " or ") for name in absent)
     return (
-        f"The teacher's folder {folder} lacks {listed}: save model and processor there with save_pretrained."
+        f"The model's folder {folder} lacks {listed}: save model and processor there with save_pretrained."
     )
 
 

@@ -136,6 +136,20 @@ def test_truncated_weights_are_one_sentence(copy: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("damage", [{"vision_config": 3}, {"projection_dim": "wide"}, {"text_config": []}])
+def test_a_configuration_that_is_none_is_one_sentence(copy: Path, damage: dict[str, Any]) -> None:
+    change(copy / "config.json", **damage)
+    with pytest.raises(ModelError, match=r"config\.json is no configuration for transformers") as caught:
+        load_teacher(teacher(copy))
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_other_sizes_are_named(copy: Path) -> None:
+    change(copy / "config.json", projection_dim=24)
+    with pytest.raises(ModelError, match=r"other sizes than its config\.json says: .*projection"):
+        load_teacher(teacher(copy))
+
+
 def test_another_model_family_is_refused(copy: Path) -> None:
     change(copy / "config.json", model_type="bert", architectures=["BertModel"])
     with pytest.raises(ModelError, match="is a 'bert', a teacher must be one of clip, siglip"):
