@@ -105,9 +105,7 @@ def missing_files(
     if not absent:
         return None
     listed = ", ".join(name.replace("|", " or ") for name in absent)
-    return (
-        f"The model's folder {folder} lacks {listed}: save model and processor there with save_pretrained."
-    )
+    return f"The model's folder {folder} lacks {listed}: save model and processor there with save_pretrained."
 
 
 def rebuild_transformers(described: dict[str, Any]) -> TransformersEncoder:
