@@ -26,11 +26,15 @@ class DataError(CompressorError):
 
 
 class BadImageError(DataError):
-    """One image that cannot be decoded; `reason` says why without naming the sample."""
+    """One image that cannot be decoded; `reason` says why without naming the sample.
 
-    def __init__(self, reason: str) -> None:
+    `fault`: `damaged`, `unknown_format` (no image, or of a kind that is not read) or `too_large`.
+    """
+
+    def __init__(self, reason: str, fault: str = "damaged") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.fault = fault
 
 
 class MissingResourceError(CompressorError):
@@ -55,6 +59,20 @@ class BundleError(CompressorError):
     """A bundle that cannot be trusted or opened: wrong hash, newer schema, a path outside its folder."""
 
     exit_code = 2
+
+
+class GalleryError(CompressorError):
+    """A gallery that cannot be used as asked: none there, damaged, of a newer schema, changed meanwhile."""
+
+    exit_code = 2
+
+
+class GalleryMismatchError(GalleryError):
+    """A gallery of another embedding space than the bundle it was opened with."""
+
+
+class FilterError(GalleryError):
+    """A metadata filter that says nothing this version understands; the message names the part at fault."""
 
 
 class GoalsMissedError(CompressorError):

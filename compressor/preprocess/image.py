@@ -15,6 +15,7 @@ from compressor.errors import BadImageError
 from compressor.preprocess.spec import ImageSpec
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_PIXELS = 100_000_000
 MAX_SIDE = 65_535
 """Longest side in pixels: JPEG's own limit, above which a picture is an attack or a mistake."""
 
@@ -40,7 +41,7 @@ _LONGEST_FULL_RESIZE = 16
 
 
 def decode_image(
-    data: bytes | Image.Image, max_pixels: int = 100_000_000, least_side: int | None = None
+    data: bytes | Image.Image, max_pixels: int = MAX_PIXELS, least_side: int | None = None
 ) -> Image.Image:
     """The first frame of an image as upright 8-bit RGB.
 
@@ -65,9 +66,13 @@ def decode_image(
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise BadImageError(f"not an image in a supported format ({', '.join(FORMATS)})") from error
+        raise BadImageError(
+            f"not an image in a supported format ({', '.join(FORMATS)})", "unknown_format"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadImageError(f"the image has more pixels than the {max_pixels:,} that are allowed") from error
+        raise BadImageError(
+            f"the image has more pixels than the {max_pixels:,} that are allowed", "too_large"
+        ) from error
     except Exception as error:  # decoders raise any class on hostile bytes, SyntaxError too
         raise BadImageError(f"the image header cannot be read: {_cause(error)}") from error
     with image:
@@ -79,9 +84,13 @@ def _to_upright_rgb(image: Image.Image, max_pixels: int, least_side: int | None 
     if width < 1 or height < 1:
         raise BadImageError(f"the image has no pixels ({width} x {height})")
     if max(width, height) > MAX_SIDE:
-        raise BadImageError(f"the image is {width} x {height} pixels: a side may have {MAX_SIDE:,} at most")
+        raise BadImageError(
+            f"the image is {width} x {height} pixels: a side may have {MAX_SIDE:,} at most", "too_large"
+        )
     if width * height > max_pixels:
-        raise BadImageError(f"the image is {width} x {height} pixels: {max_pixels:,} are allowed")
+        raise BadImageError(
+            f"the image is {width} x {height} pixels: {max_pixels:,} are allowed", "too_large"
+        )
     try:
         if least_side is not None:
             _decode_at_a_fraction(image, least_side)

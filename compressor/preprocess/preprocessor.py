@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from compressor.errors import DataError, MissingResourceError, ModelError
 from compressor.files import atomic_write_text, hash_json, read_json, write_json
-from compressor.preprocess.image import decode_image, normalize, resize_image
+from compressor.preprocess.image import MAX_PIXELS, decode_image, normalize, resize_image
 from compressor.preprocess.spec import SCHEMA_VERSION, ImageSpec, PreprocessSpec, TextSpec
 from compressor.preprocess.text import Tokenizer, clean_text
 
@@ -38,8 +38,10 @@ class ImagePreprocessor:
         self.image = image
         self.fast_decode = fast_decode
 
-    def images(self, items: Sequence[bytes | Image.Image]) -> NDArray[np.float32]:
-        """Decode, resize and normalise: (N, 3, size, size) float32.
+    def images(
+        self, items: Sequence[bytes | Image.Image], max_pixels: int = MAX_PIXELS
+    ) -> NDArray[np.float32]:
+        """Decode, resize and normalise: (N, 3, size, size) float32; pictures of at most `max_pixels`.
 
         Raises:
             BadImageError: an item cannot be decoded (the first such item).
@@ -48,7 +50,7 @@ class ImagePreprocessor:
         least = FAST_DECODE_MARGIN * self.image.size if self.fast_decode else None
         gap = FAST_REDUCING_GAP if self.fast_decode else None
         for row, item in enumerate(items):
-            picture = decode_image(item, least_side=least)
+            picture = decode_image(item, max_pixels, least)
             pixels[row] = normalize(resize_image(picture, self.image, gap), self.image)
         return pixels
 

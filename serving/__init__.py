@@ -1,0 +1,1 @@
+"""HTTP endpoints on top of `compressor.runtime` and `compressor.gallery`. Torch-free."""

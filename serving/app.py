@@ -1,0 +1,160 @@
+"""All endpoints as one ASGI application: every failure is an answer, every answer has an id."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from compressor.errors import CompressorError
+from serving.bodies import Body, read_body
+from serving.call import Call
+from serving.endpoints import compare, encode, state, write
+from serving.errors import ApiError
+from serving.models import Models
+from serving.settings import Settings
+
+log = logging.getLogger("compressor.serving")
+
+Handler = Callable[[Call], Coroutine[Any, Any, Response]]
+_GONE = 499
+"""The status that proxies log for a caller that did not wait; nobody reads it."""
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A path and what answers it. `pictures`: the body may be a picture's bytes."""
+
+    handler: Handler
+    pictures: bool = False
+
+
+ENDPOINTS: dict[str, dict[str, Endpoint]] = {
+    "/v1/embeddings": {"POST": Endpoint(encode.embeddings)},
+    "/encode/image": {"POST": Endpoint(encode.encode_image, pictures=True)},
+    "/encode/text": {"POST": Endpoint(encode.encode_text)},
+    "/rank": {"POST": Endpoint(compare.rank)},
+    "/classify": {"POST": Endpoint(compare.classify)},
+    "/caption": {"POST": Endpoint(write.caption, pictures=True)},
+    "/answer": {"POST": Endpoint(write.answer)},
+    "/models": {"GET": Endpoint(state.models)},
+    "/models/reload": {"POST": Endpoint(state.reload)},
+    "/livez": {"GET": Endpoint(state.live)},
+    "/readyz": {"GET": Endpoint(state.ready)},
+}
+
+
+class App:
+    """The ASGI application over `models`; `passed_on` gets the paths that are not ours."""
+
+    def __init__(
+        self,
+        models: Models,
+        settings: Settings,
+        passed_on: dict[str, Callable[..., Awaitable[None]]] | None = None,
+    ) -> None:
+        self.models, self.settings = models, settings
+        self._passed_on = passed_on or {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"no {scope['type']} here")
+        if scope["path"] in self._passed_on:
+            await self._passed_on[scope["path"]](scope, receive, send)
+            return
+        request = Request(scope, receive)
+        given = request.headers.get("x-request-id", "")
+        number = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        started = time.monotonic()
+        response = await self._answer(request, started + self.settings.deadline, number)
+        for name, value in {**_HEADERS, "X-Request-Id": number}.items():
+            response.headers.setdefault(name, value)
+        with suppress(OSError):
+            await response(scope, receive, send)
+        log.info(
+            "%s %s %d %.1f ms",
+            scope["method"],
+            scope["path"],
+            response.status_code,
+            (time.monotonic() - started) * 1e3,
+            extra={"request_id": number},
+        )
+
+    async def _answer(self, request: Request, deadline: float, number: str) -> Response:
+        try:
+            endpoint = find(request.method, request.url.path)
+            body = Body()
+            if request.method in ("POST", "PUT", "PATCH"):
+                body = await asyncio.wait_for(
+                    read_body(request, self.settings.max_body, endpoint.pictures),
+                    max(0.0, deadline - time.monotonic()),
+                )
+            call = Call(request, body, self.models, self.settings, deadline)
+            return await _while_connected(request, endpoint.handler(call))
+        except ApiError as error:
+            return error.response()
+        except TimeoutError:
+            return ApiError(504, "deadline", "the deadline passed before the request was whole").response()
+        except CompressorError as error:
+            return ApiError(422, "invalid_value", str(error)).response()
+        except Exception:
+            log.exception("request %s failed", number)
+            return ApiError(
+                500, "internal", f"something went wrong here; the log has it under {number}"
+            ).response()
+
+
+def find(method: str, path: str) -> Endpoint:
+    """What answers a request. Raises `ApiError` 404 for another path, 405 for another method."""
+    methods = ENDPOINTS.get(path)
+    if methods is None:
+        raise ApiError(404, "no_such_path", f"there is no {path[:200]} here")
+    endpoint = methods.get("GET" if method == "HEAD" else method)
+    if endpoint is None:
+        allowed = ", ".join(methods)
+        raise ApiError(
+            405, "wrong_method", f"{path} takes {allowed}, not {method[:20]}", headers={"Allow": allowed}
+        )
+    return endpoint
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """The answer; where the caller went away first its work is given up.
+
+    Middleware outside waits for an answer all the same, and without one forever, at shutdown too.
+    """
+    answer = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else Response(status_code=_GONE)
+    finally:
+        for task in (answer, gone):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+async def _disconnected(request: Request) -> None:
+    while True:
+        message: Message = await request.receive()
+        if message["type"] == "http.disconnect":
+            return

@@ -1,0 +1,61 @@
+"""One request on its way: what it holds, the models, when it must be answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from compressor.runtime import Bundle, Writer
+from serving.bodies import Body
+from serving.errors import ApiError, wrong
+from serving.models import Item, Model, Models, Rows
+from serving.settings import Settings
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an endpoint works with. `deadline`: on the clock of the engines (monotonic seconds)."""
+
+    request: Request
+    body: Body
+    models: Models
+    settings: Settings
+    deadline: float
+
+    def value(self, name: str) -> Any:
+        """A field of the body, or of the query where the body has none."""
+        return self.body.fields.get(name, self.request.query_params.get(name))
+
+    def model(self) -> Model:
+        """The model that the request names. Raises `ApiError`."""
+        name = self.value("model")
+        if name is not None and not isinstance(name, str):
+            raise wrong("is not a name; send a string", "model")
+        return self.models.get(name)
+
+    def embedder(self) -> tuple[Model, Bundle]:
+        """The model, which must embed. Raises `ApiError` 409 for one that writes."""
+        model = self.model()
+        if not isinstance(model.opened, Bundle):
+            raise ApiError(409, "wrong_kind", f"'{model.name}' writes text and embeds nothing", "model")
+        return model, model.opened
+
+    def writer(self) -> tuple[Model, Writer]:
+        """The model, which must write. Raises `ApiError` 409 for one that embeds."""
+        model = self.model()
+        if not isinstance(model.opened, Writer):
+            raise ApiError(409, "wrong_kind", f"'{model.name}' embeds and writes no text", "model")
+        return model, model.opened
+
+    async def embed_images(self, model: Model, files: list[bytes | ApiError]) -> list[Item]:
+        """A unit row for every file, or its error in its place."""
+        good = [file for file in files if isinstance(file, bytes)]
+        decoded = iter(await self.models.pixels(model, good))
+        items = [next(decoded) if isinstance(file, bytes) else file for file in files]
+        return await self.models.run_items(model, "image", items, self.deadline)
+
+    async def embed_texts(self, model: Model, texts: list[str]) -> Rows:
+        """Unit rows (N, D)."""
+        return await self.models.run(model, "text", model.opened.preprocessor.texts(texts), self.deadline)

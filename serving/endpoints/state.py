@@ -1,0 +1,72 @@
+"""`/models`, `/livez` and `/readyz`: what is served, and whether it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+from starlette.responses import JSONResponse, Response
+
+from compressor.errors import CompressorError
+from compressor.runtime import Bundle
+from serving import inputs
+from serving.call import Call
+from serving.errors import ApiError
+from serving.models import Model, Models
+
+_CANARY = 5.0
+"""Seconds for a canary."""
+
+
+async def models(call: Call) -> Response:
+    """Every bundle that is served."""
+    return JSONResponse({"models": [model.described() for model in call.models]})
+
+
+async def reload(call: Call) -> Response:
+    """Read a bundle again from its folder; the old one answers until the new one is open."""
+    inputs.only(call.body, "model")
+    name = call.model().name
+    try:
+        fresh = await asyncio.to_thread(call.models.reload, name)
+    except CompressorError as error:
+        raise ApiError(409, "bundle_refused", f"the bundle was not replaced: {error}", "model") from error
+    return JSONResponse({"models": [fresh.described()]})
+
+
+async def live(call: Call) -> Response:
+    """The process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(call: Call) -> Response:
+    """Every model gives a finite unit row for a canary."""
+    faults = {model.name: fault for model in call.models if (fault := await _fault(call.models, model))}
+    if faults:
+        told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        raise ApiError(503, "not_ready", told, headers={"Retry-After": "1"})
+    return JSONResponse({"status": "ok", "models": [model.name for model in call.models]})
+
+
+async def _fault(served: Models, model: Model) -> str:
+    """What is wrong with a model's canary; nothing where it is well. A full queue is not ill."""
+    opened: Any = model.opened
+    if not isinstance(opened, Bundle):
+        return ""
+    size = opened.preprocessor.image.size
+    try:
+        deadline = time.monotonic() + _CANARY
+        for lane, rows in (
+            ("image", np.zeros((1, 3, size, size), np.float32)),
+            ("text", opened.preprocessor.texts(["a photo"])),
+        ):
+            (row,) = await served.run(model, lane, rows, deadline)
+            if not abs(float(np.linalg.norm(row)) - 1) < 1e-2:
+                return f"the {lane} canary gave no unit row"
+    except ApiError as error:
+        return "" if error.code == "overloaded" else error.message
+    except CompressorError as error:
+        return str(error)
+    return ""

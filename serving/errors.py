@@ -1,0 +1,65 @@
+"""What a request can get wrong: a status, a code for programs, a sentence for people, the part at fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from compressor.errors import BadImageError
+from serving.batching import ClosedError, DeadlineError, OverloadedError
+
+
+class ApiError(Exception):
+    """An answer from 400 up. `param` names the part of the request that is at fault."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.param = status, code, message, param
+        self.headers = dict(headers or {})
+
+    def content(self) -> dict[str, Any]:
+        """What stands under `error`."""
+        return {"code": self.code, "message": self.message, "param": self.param}
+
+    def response(self) -> Response:
+        """The whole answer."""
+        return JSONResponse({"error": self.content()}, self.status, self.headers)
+
+
+def wrong(message: str, param: str | None = None) -> ApiError:
+    """422: the request can be read, and a value in it makes no sense."""
+    return ApiError(422, "invalid_value", message, param)
+
+
+_IMAGES = {
+    "damaged": (400, "bad_image"),
+    "unknown_format": (415, "unknown_image_format"),
+    "too_large": (413, "too_many_pixels"),
+}
+
+
+def of_image(error: BadImageError, param: str | None = None) -> ApiError:
+    """What is wrong with a picture."""
+    status, code = _IMAGES[error.fault]
+    return ApiError(status, code, error.reason, param)
+
+
+def of_engine(error: Exception) -> ApiError | None:
+    """What the queue in front of a model says; None for anything else."""
+    if isinstance(error, OverloadedError):
+        seconds = str(max(1, round(error.retry_after)))
+        return ApiError(429, "overloaded", str(error), headers={"Retry-After": seconds})
+    if isinstance(error, DeadlineError):
+        return ApiError(504, "deadline", str(error))
+    if isinstance(error, ClosedError):
+        return ApiError(503, "shutting_down", str(error), headers={"Retry-After": "1"})
+    return None

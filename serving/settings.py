@@ -1,0 +1,76 @@
+"""What the service is told from outside, by `compressor serve` or by the environment (`COMPRESSOR_...`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from compressor.errors import DataError
+
+PREFIX = "COMPRESSOR_"
+
+
+class Settings(BaseModel):
+    """Every limit is per worker process."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bundles: tuple[str, ...] = Field((), description="Folders of bundles or runs, `name=folder` to name one.")
+    precision: str | None = Field(None, description="Of every bundle; null: its default.")
+    threads: int | None = Field(None, ge=1, le=1024, description="Of each model; null: all usable cores.")
+    low_memory: bool = False
+    fast_decode: bool = False
+    max_batch: int = Field(32, ge=1, le=1024)
+    queue: int = Field(512, ge=1, description="Rows that may wait for a model.")
+    deadline: float = Field(10.0, gt=0, description="Seconds from a request's arrival to its answer.")
+    max_body: int = Field(32 * 2**20, ge=1, description="Bytes of a request's body.")
+    max_items: int = Field(256, ge=1, description="Pictures or texts of one request.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Of one picture.")
+    max_text: int = Field(100_000, ge=1, description="Characters of one text.")
+    decoders: int | None = Field(
+        None, ge=1, le=256, description="Threads that decode; null: all usable cores."
+    )
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings of the variables `COMPRESSOR_<NAME>`; bundles are separated by `os.pathsep`.
+
+    Raises `DataError` naming the variable for one that is unknown or has no sense.
+    """
+    found = os.environ if environment is None else environment
+    given: dict[str, Any] = {}
+    for name in Settings.model_fields:
+        value = found.get(PREFIX + name.upper())
+        if value:
+            given[name] = value.split(os.pathsep) if name == "bundles" else value
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise DataError(f"{PREFIX}{name.upper()}: {first['msg']}") from error
+
+
+def named_folders(settings: Settings) -> dict[str, Path]:
+    """The bundle folders by the name that requests use: as given, or the run's or folder's own.
+
+    A run's folder stands for the bundle in it. Raises `DataError` for none, or two of one name.
+    """
+    folders: dict[str, Path] = {}
+    for given in settings.bundles:
+        name, equals, path = given.partition("=")
+        folder = Path(path if equals else given)
+        run = folder.parent if folder.name == "bundle" else folder
+        key = name if equals else run.resolve().name
+        if key in folders:
+            raise DataError(
+                f"two bundles are called '{key}'; name them: first={folders[key]} second={folder}"
+            )
+        folders[key] = folder / "bundle" if (folder / "bundle").is_dir() else folder
+    if not folders:
+        raise DataError(f"there is no bundle to serve; name one, or set {PREFIX}BUNDLES to its folder")
+    return folders
