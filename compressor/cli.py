@@ -9,19 +9,22 @@ import typer
 
 from compressor import __version__
 from compressor.commands.ablate import ablate
+from compressor.commands.bench import bench
 from compressor.commands.bundle import bundle
 from compressor.commands.cache import cache
 from compressor.commands.doctor import doctor
 from compressor.commands.evaluate import evaluate
 from compressor.commands.export import export
+from compressor.commands.gallery import gallery
 from compressor.commands.plan import plan
 from compressor.commands.report import report
 from compressor.commands.run import run
 from compressor.commands.schema import schema
+from compressor.commands.serve import serve
 from compressor.commands.validate import validate
 from compressor.terminal import Commands, quieten_libraries, run_program
 
-COMMANDS = (run, validate, plan, cache, ablate, export, evaluate, report, doctor, schema)
+COMMANDS = (run, validate, plan, cache, ablate, export, evaluate, report, serve, doctor, schema)
 """In the order of `--help`."""
 
 app = typer.Typer(
@@ -36,6 +39,8 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(bundle)
+app.add_typer(bench)
+app.add_typer(gallery)
 
 
 def _version(wanted: bool) -> None:
