@@ -190,7 +190,7 @@ def choose_artifact(
     )
     if artifact is None:
         why = not_made.get(precision)
-        said = f" because it could not be made ({why})" if why else ""
+        said = f" ({why})" if why else ""
         raise BundleError(f"{folder}: has no precision '{precision}'{said}; it has {there}")
     if artifact.status != "passed" and not allow_failed:
         passed = ", ".join(name for name, entry in artifacts.items() if entry.status == "passed")
