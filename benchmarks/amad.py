@@ -29,6 +29,7 @@ from rich.table import Table
 from torch import Tensor
 
 from compressor.losses.amad import Variant, amad_loss
+from compressor.report import numbers
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 VARIANTS: tuple[Variant, ...] = ("mse", "kl", "token")
@@ -128,7 +129,7 @@ def main(
 ) -> None:
     """Print a table of times, memory and ratios."""
     torch.set_num_threads(threads)
-    table = Table(title=f"forward + backward, {device}, {threads} thread(s)")
+    table = Table(title=f"forward + backward, {device}, {numbers.threads(threads)}")
     columns = (
         "batch, heads, tokens",
         "variant",

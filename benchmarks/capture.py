@@ -31,6 +31,7 @@ from transformers import ViTConfig, ViTModel
 
 from compressor.capture import AttentionCapture
 from compressor.losses.amad import amad_loss
+from compressor.report import numbers
 
 Outputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 Step = Callable[[], Outputs]
@@ -152,7 +153,7 @@ def main(
             if turn:
                 measured[name].append(elapsed)
 
-    where = f"{device}, {threads} thread(s)"
+    where = f"{device}, {numbers.threads(threads)}"
     table = Table(title=f"ViT-B/16, batch {batch}, {size} pixels, {where}, maps within {difference:.0e}")
     for column in ("step", "s", "ratio, round by round", "MiB", "ratio"):
         table.add_column(column, justify="left" if column == "step" else "right")

@@ -35,6 +35,7 @@ from compressor.export.writer_samples import WriterSamples
 from compressor.pipeline.folder import RunFolder
 from compressor.recipe.data import ScenesData, ScenesQuestionsData
 from compressor.recipe.outcome import ExportSection
+from compressor.report import numbers
 from compressor.runtime import Writer
 from compressor.runtime.schema import Role
 from compressor.students.blip_checkpoint import load_blip_checkpoint
@@ -108,7 +109,7 @@ def main(
     except CompressorError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(error.exit_code) from error
-    title = f"{run.name}, {role}: batch {batch}, {threads} thread(s), at most {max_length} tokens"
+    title = f"{run.name}, {role}: batch {batch}, {numbers.threads(threads)}, at most {max_length} tokens"
     _show(title, searches, model)
 
 

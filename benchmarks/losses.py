@@ -22,6 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 from compressor.losses import contrastive_loss, feature_loss, hard_negative_loss, similarity_loss, task_loss
+from compressor.report import numbers
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -110,7 +111,8 @@ def main(
             if turn >= 2:  # the first two rounds warm up
                 times[name].append((first, second) if turn % 2 else (second, first))
 
-    table = Table(title=f"forward + backward, B={batch} D={dim} K={queue}, {device}, {threads} thread(s)")
+    where = f"{device}, {numbers.threads(threads)}"
+    table = Table(title=f"forward + backward, B={batch} D={dim} K={queue}, {where}")
     for column in ("loss", "ms", "transcription ms", "ratio", "ratio, middle half"):
         table.add_column(column, justify="left" if column == "loss" else "right")
     for name, measured in times.items():

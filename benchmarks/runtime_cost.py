@@ -24,6 +24,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from compressor.report import numbers
 from compressor.runtime import Bundle
 from compressor.runtime.manifest import locate
 from compressor.runtime.providers import open_session
@@ -114,7 +115,7 @@ def _throughput(path: Path, batches: list[int], threads: int, rounds: int) -> Ta
     opened = Bundle.open(path, threads=threads)
     bare = open_session(locate(opened.folder, opened.artifact.image.file), threads)
     table = Table("batch", "Bundle images/s", "bare session images/s", "ratio", "half of the rounds")
-    table.title = f"ready pixels, {opened.precision}, {threads} thread(s)"
+    table.title = f"ready pixels, {opened.precision}, {numbers.threads(threads)}"
     size = opened.preprocessor.image.size
     for batch in batches:
         pixels = np.random.default_rng(0).standard_normal((batch, 3, size, size), np.float32)

@@ -102,9 +102,10 @@ def _cpu(device: dict[str, Any]) -> Finding:
     cpu = device["cpu"]
     cores = cpu["available_cores"] or cpu["logical_cores"]
     quota = f", limited to the time of {cpu['quota_cores']:g}" if cpu["quota_cores"] else ""
+    counted = "1 core" if cores == 1 else f"{cores} cores"
     flags = ", ".join(cpu["flags"]) or "none of note"
     return Finding(
-        "cpu", "ok", f"{cpu['model']}, {cores} cores{quota}; {flags}", "everything; vnni makes int8 fast"
+        "cpu", "ok", f"{cpu['model']}, {counted}{quota}; {flags}", "everything; vnni makes int8 fast"
     )
 
 

@@ -203,3 +203,9 @@ def test_the_table_holds_every_finding(capsys: pytest.CaptureFixture[str]) -> No
     told = capsys.readouterr().out
     assert "[b] found" in told
     assert "missing" in told
+
+
+@pytest.mark.parametrize(("cores", "counted"), [(1, ", 1 core;"), (2, ", 2 cores;")])
+def test_one_core_is_one(cores: int, counted: str) -> None:
+    cpu = {"model": "x", "available_cores": cores, "logical_cores": 8, "quota_cores": None, "flags": []}
+    assert counted in doctor._cpu({"cpu": cpu}).detail

@@ -27,6 +27,7 @@ from compressor.benchmark.throughput import preprocess_times, sweep
 from compressor.errors import DataError
 from compressor.recipe.outcome import BenchmarkSection
 from compressor.report.results import Interval, Latency, RoleTimings
+from compressor.runtime.schema import Runtime
 
 Clock = Callable[[], int]
 """Nanoseconds, monotonic."""
@@ -81,11 +82,13 @@ def compare_latency(
     section: BenchmarkSection,
     progress: Progress | None = None,
     artifacts: Mapping[str, TimedBundle] | None = None,
+    precision: str = "fp32",
+    backend: Runtime = "onnxruntime",
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
 ) -> Comparison:
-    """Time `models` ("student", and "teacher" where one can run; both at fp32) and the student's other
-    `artifacts`.
+    """Time `models` ("student" at `precision` in `backend`, and "teacher" at fp32 where one can run) and the
+    student's other `artifacts`.
 
     All bundles must have been opened with `section.threads`. `images` and `texts` are real samples; they
     are preprocessed before the clock starts, and calls cycle through them. Garbage collection is off while
@@ -94,7 +97,7 @@ def compare_latency(
     if not images or not texts:
         raise DataError("a benchmark needs at least one image and one text")
     _check_threads({**models, **(artifacts or {})}, section.threads)
-    provider = _provider(models)
+    provider = _provider(models, backend)
     others = {f"artifact:{name}": bundle for name, bundle in (artifacts or {}).items()}
     runners = {name: _Runner(bundle, images, texts) for name, bundle in {**models, **others}.items()}
     roles = [name for name in ("teacher", "student") if name in models]
@@ -115,8 +118,9 @@ def compare_latency(
         )
     tell(total, total)
     latency = _latency({role: calls[role] for role in roles}, section, provider, seed)
-    latency = latency.model_copy(update={"batches": batches, "preprocess": preprocess})
-    named = {"fp32": calls["student"]} if "student" in models else {}
+    measured = {"precision": precision, "backend": backend, "batches": batches, "preprocess": preprocess}
+    latency = latency.model_copy(update=measured)
+    named = {precision: calls["student"]} if "student" in models else {}
     named |= {name.removeprefix("artifact:"): calls[name] for name in others}
     return Comparison(latency, _artifact_figures(named, seed))
 
@@ -237,13 +241,14 @@ def _artifact_figures(calls: dict[str, Calls], seed: int) -> dict[str, dict[str,
     return figures
 
 
-def _provider(models: Mapping[str, TimedBundle]) -> str:
-    """The execution provider all models run on; refuses to compare unlike with unlike. Other artifacts of
-    the student may run on one of their own, as engines do."""
+def _provider(models: Mapping[str, TimedBundle], backend: Runtime) -> str:
+    """The execution provider that the student runs on. In ONNX Runtime it must be the teacher's: unlike is
+    not compared with unlike. A student that is meant for another runtime is timed there, as are its other
+    artifacts."""
     found = {bundle.providers[0] for bundle in models.values()}
-    if len(found) > 1:
+    if len(found) > 1 and backend == "onnxruntime":
         raise DataError(f"models on different backends ({', '.join(sorted(found))}) cannot be compared")
-    return found.pop()
+    return models["student" if "student" in models else "teacher"].providers[0]
 
 
 def _check_threads(models: Mapping[str, TimedBundle], threads: int) -> None:

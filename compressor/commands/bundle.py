@@ -46,7 +46,9 @@ def inspect(folder: Folder, as_json: Json = False) -> None:
 @bundle.command()
 def pack(
     folder: Folder,
-    archive: Annotated[Path, typer.Argument(help="The file to write: .tar.gz or .zip.")],
+    archive: Annotated[
+        Path, typer.Argument(help="The file to write, which must not exist yet: .tar.gz or .zip.")
+    ],
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -54,7 +56,9 @@ def pack(
     from compressor.runtime.archive import pack as write
     from compressor.runtime.verify import bundle_at
 
-    _say(f"{archive}: packed", write(bundle_at(folder), archive), quiet, as_json)
+    written = write(bundle_at(folder), archive)
+    size = archive.stat().st_size
+    _say(f"{archive}: packed into {size / 1e6:.1f} MB", written, quiet, as_json, archive_bytes=size)
 
 
 @bundle.command()
@@ -70,11 +74,11 @@ def unpack(
     _say(f"{folder}: unpacked", read(archive, folder), quiet, as_json)
 
 
-def _say(sentence: str, found: Verified, quiet: bool, as_json: bool) -> None:
+def _say(sentence: str, found: Verified, quiet: bool, as_json: bool, **more: int) -> None:
     manifest = found.manifest
     if as_json:
         told = {"name": manifest.name, "files": found.files, "bytes": found.bytes}
-        typer.echo(json.dumps(told | {"default_precision": manifest.default_precision}))
+        typer.echo(json.dumps(told | {"default_precision": manifest.default_precision} | more))
     elif not quiet:
         counted = f"{found.files} files, {found.bytes / 1e6:.1f} MB"
         typer.echo(printable(f"{sentence}, {counted} ({manifest.name}, {manifest.role})"))

@@ -38,7 +38,7 @@ def open_folder(section: FolderData, split: Split) -> FilePairs:
         raise MissingResourceError(" ".join(absent))
     root = section.path
     has_splits = any((root / name).is_dir() for name in _SPLITS)
-    names = _image_names(root)
+    names = image_names(root)
     if has_splits:
         splits = {name: name.split("/", 1)[0] for name in names}
         splits = {name: found for name, found in splits.items() if found in _SPLITS and "/" in name}
@@ -70,7 +70,7 @@ def missing(section: FolderData) -> list[str]:
     ]
 
 
-def _image_names(root: Path) -> list[str]:
+def image_names(root: Path) -> list[str]:
     """Paths of all images under `root`, relative to it, sorted."""
     names = []
     for folder, folders, files in os.walk(root):

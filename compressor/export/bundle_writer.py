@@ -47,7 +47,7 @@ def write_bundle(
     role: Role,
     samples: ParitySamples,
     lineage: dict[str, Any],
-    calibration: CalibrationSamples | None = None,
+    calibration: CalibrationSamples | str | None = None,
     licence: str | None = None,
     judge_quality: bool = True,
     timing_cache: Path | None = None,
@@ -57,9 +57,10 @@ def write_bundle(
     Every artifact of `section` goes through the parity gate on `samples`, in the runtime that it is for.
     What fails stays in the bundle, marked and with its reason, but is never the default: that is
     `section.default` if it passed, else the first precision that did in ONNX Runtime. What cannot be made at
-    all is named under `not_made`; int8_static needs `calibration`. A search makes all precisions, and
-    `compressor.export.search` goes on from there. `judge_quality=False` (a rehearsal with random weights)
-    leaves Recall@K out and judges the cosines only. `licence` None means the model's own note.
+    all is named under `not_made`; int8_static needs `calibration`, and a string in its place says why there
+    is none. A search makes all precisions, and `compressor.export.search` goes on from there.
+    `judge_quality=False` (a rehearsal with random weights) leaves Recall@K out and judges the cosines only.
+    `licence` None means the model's own note.
     `timing_cache`: a folder for what TensorRT measures, where the section asks for engines. The same model
     and samples give the same bytes on the same versions: there is no time stamp.
 
@@ -100,7 +101,7 @@ def write_bundle(
 
 
 def _make_graphs(
-    model: Model, work: Path, section: ExportSection, gate: Gate, calibration: CalibrationSamples | None
+    model: Model, work: Path, section: ExportSection, gate: Gate, calibration: CalibrationSamples | str | None
 ) -> tuple[dict[str, dict[TowerName, GraphFile]], dict[str, str]]:
     """The ONNX files by precision and tower, and why a precision is missing."""
     fp32: dict[TowerName, GraphFile] = {}
@@ -130,7 +131,9 @@ def _make_graphs(
                     work / precision / f"{tower}.onnx",
                     section,
                     accepts=partial(gate.accepts, tower=tower, precision=precision),
-                    calibration=None if calibration is None else calibration.of(tower),
+                    calibration=calibration.of(tower)
+                    if isinstance(calibration, CalibrationSamples)
+                    else calibration,
                 )
                 for tower in TOWERS
             }

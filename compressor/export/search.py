@@ -78,7 +78,7 @@ def settle(
         for name, found in candidates.items()
         if found.beaten_by and name not in (REFERENCE, default, *won.values())
     }
-    why = {name: f"the search left it out: {candidates[name].beaten_by} beats it" for name in left_out}
+    why = {name: f"the search left it out: {candidates[name].weakness}" for name in left_out}
     settled = manifest.model_copy(
         update={
             "artifacts": {n: found for n, found in manifest.artifacts.items() if n not in left_out},

@@ -14,6 +14,7 @@ from compressor.pipeline.ablation.comparison import BASE, Comparison, Training
 from compressor.pipeline.ablation.measured import measure_teacher, measure_training
 from compressor.pipeline.ablation.table import AblationTable
 from compressor.pipeline.context import Context
+from compressor.pipeline.libraries import TRAINING, require_libraries
 from compressor.pipeline.progress import QuietReporter, Reporter
 from compressor.pipeline.run import (
     Options,
@@ -45,6 +46,7 @@ def ablate(
 
     Raises a `CompressorError` for everything a user can cause.
     """
+    require_libraries("an ablation", TRAINING)
     if not team.leads():
         _follow_all(AblationTable(comparison, QuietReporter()), until)
         return None

@@ -1,4 +1,8 @@
-"""Stage `benchmark`: latency of teacher and student, interleaved on the same backend and threads."""
+"""Stage `benchmark`: latency of teacher and student, interleaved with the same threads.
+
+The student is timed at the precision with which its bundle opens, the one that was evaluated, and in that
+artifact's runtime; the teacher at fp32.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from compressor.errors import BadImageError
 from compressor.files import write_json
 from compressor.pipeline.context import Context
 from compressor.pipeline.stage import Outcome, Stage
+from compressor.report.numbers import at, threads
 
 
 def about(context: Context) -> str:
@@ -21,7 +26,7 @@ def about(context: Context) -> str:
         if context.teacher_has_bundle
         else "the student alone (there is no teacher to time)"
     )
-    return f"{against}, {section.threads} thread(s), {section.rounds} interleaved rounds"
+    return f"{against}, {threads(section.threads)}, {section.rounds} interleaved rounds"
 
 
 def inputs(context: Context) -> dict[str, Any]:
@@ -33,7 +38,7 @@ def run(context: Context, key: str) -> Outcome:
     from compressor.runtime.bundle import Bundle
 
     section, folder = context.recipe.benchmark, context.folder
-    student = Bundle.open(folder.bundle, precision="fp32", threads=section.threads)
+    student = Bundle.open(folder.bundle, threads=section.threads)
     models = {"student": student}
     if context.teacher_has_bundle:
         models["teacher"] = Bundle.open(
@@ -42,12 +47,21 @@ def run(context: Context, key: str) -> Outcome:
     others = {
         name: Bundle.open(folder.bundle, precision=name, threads=section.threads)
         for name, artifact in student.manifest.artifacts.items()
-        if name != "fp32" and artifact.status == "passed"
+        if name != student.precision and artifact.status == "passed"
     }
     pairs = context.pairs(context.recipe.evaluate.split)
     kept = context.recipe.benchmark.batch_sizes
     images, texts = first_samples(pairs, max(kept))
-    comparison = compare_latency(models, images, texts, section, context.progress("timing"), artifacts=others)
+    comparison = compare_latency(
+        models,
+        images,
+        texts,
+        section,
+        context.progress("timing"),
+        artifacts=others,
+        precision=student.precision,
+        backend=student.artifact.runtime,
+    )
     facts = {
         "latency": comparison.latency.model_dump(mode="json"),
         "artifacts": comparison.artifacts,
@@ -57,7 +71,7 @@ def run(context: Context, key: str) -> Outcome:
     pair = comparison.latency.pair
     shown = [
         f"{role} {timing.p50_ms:.2f} ms"
-        for role, timing in (("teacher", pair.teacher), ("student", pair.student))
+        for role, timing in (("teacher", pair.teacher), (f"student{at(student.precision)}", pair.student))
         if timing
     ]
     ratio = comparison.latency.p50_ratio

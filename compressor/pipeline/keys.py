@@ -15,8 +15,8 @@ CODE_VERSION = {
     "distill": 1,
     "export": 1,
     "evaluate": 2,
-    "benchmark": 1,
-    "report": 2,
+    "benchmark": 2,
+    "report": 3,
 }
 
 _LIBRARIES = {

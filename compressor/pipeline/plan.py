@@ -11,6 +11,7 @@ from rich.table import Table
 
 from compressor.data import missing_data
 from compressor.pipeline.context import Context
+from compressor.pipeline.libraries import TRAINING, require_libraries
 from compressor.pipeline.progress import QuietReporter
 from compressor.pipeline.run import chain, open_context, walk
 from compressor.pipeline.runtimes import runtime_notes
@@ -27,6 +28,7 @@ def make_plan(recipe: Recipe, runs: Path, *, rehearse: bool = False) -> dict[str
 
     Builds nothing and downloads nothing. Figures that cannot be known yet are null, and `missing` says why.
     """
+    require_libraries("a plan", TRAINING)
     context = open_context(recipe, runs, QuietReporter(), rehearse)
     missing = missing_data(context.recipe.data)
     known = not missing

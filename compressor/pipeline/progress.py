@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
+
+_REST = Column(no_wrap=True, overflow="ellipsis", ratio=1)
 
 
 class Reporter(Protocol):
@@ -47,13 +50,15 @@ class RichReporter:
     def work(self, label: str, done: int, total: int, detail: str = "") -> None:
         if self._progress is None:
             self._progress = Progress(
-                TextColumn("      {task.description}"),
-                BarColumn(bar_width=28),
+                TextColumn("      {task.description}", table_column=Column(no_wrap=True)),
+                BarColumn(bar_width=min(28, max(8, self.console.width // 6))),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(compact=True),
-                TextColumn("[dim]{task.fields[detail]}"),
+                # What is left of the line: on a narrow terminal the losses are cut, not the estimate.
+                TextColumn("[dim]{task.fields[detail]}", table_column=_REST),
                 console=self.console,
                 transient=True,
+                expand=True,
             )
             self._progress.start()
         detail = escape(detail)

@@ -90,15 +90,16 @@ def _manifests(context: Context) -> dict[str, BundleManifest]:
 
 
 def _sizes(manifests: dict[str, BundleManifest]) -> dict[str, Any]:
-    """Sizes at fp32, so that the ratio compares like with like."""
+    """Sizes of what was evaluated: the precision with which each bundle opens."""
     sizes: dict[str, Any] = {}
     for role, manifest in manifests.items():
-        towers = [manifest.artifacts["fp32"].image, manifest.artifacts["fp32"].text]
+        opened = manifest.artifacts[manifest.default_precision]
         sizes[role] = {
             "parameters": manifest.parameters["total"],
             "image_parameters": manifest.parameters["image"],
             "text_parameters": manifest.parameters["text"],
-            "bytes": sum(t.file.bytes + (t.external_data.bytes if t.external_data else 0) for t in towers),
+            "bytes": sum(file.bytes for file in opened.files()),
+            "precision": manifest.default_precision,
         }
     if "teacher" in sizes:
         for figure, name in (("parameters", "parameter_ratio"), ("bytes", "bytes_ratio")):

@@ -22,6 +22,7 @@ from compressor.pipeline.context import Context
 from compressor.pipeline.folder import RunFolder
 from compressor.pipeline.generation.stages import GENERATION_STAGES
 from compressor.pipeline.keys import stage_key
+from compressor.pipeline.libraries import ALL, TRAINING, require_libraries
 from compressor.pipeline.progress import QuietReporter, Reporter
 from compressor.pipeline.runtimes import require_runtimes
 from compressor.pipeline.stages import STAGES, Stage
@@ -105,6 +106,7 @@ def run(
     or Ctrl-C is kept, and the next call continues there.
     """
     _check_stages(options)
+    require_libraries("a run", ALL if _exports(options) else TRAINING)
     if not team.leads():
         follow_leader(open_context(recipe, Path(runs), QuietReporter(), options.rehearse))
         return None
@@ -130,6 +132,10 @@ def _check_stages(options: Options) -> None:
         raise RecipeError(
             f"{options.start} comes after {options.until}, so a run from the one until the other does nothing"
         )
+
+
+def _exports(options: Options) -> bool:
+    return options.until is None or stage_names().index(options.until) >= stage_names().index("export")
 
 
 def follow_leader(context: Context) -> None:
@@ -169,7 +175,7 @@ def run_stages(context: Context, options: Options, interrupted: threading.Event)
     Raises `KeyboardInterrupt` after a stage in which a library swallowed Ctrl-C.
     """
     _require_resources(context)
-    if options.until is None or stage_names().index(options.until) >= stage_names().index("export"):
+    if _exports(options):
         require_runtimes(context.recipe)
     _require_rows(context, options)
     total = len(chain(context.recipe))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import string
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from compressor.preprocess.spec import Clean, TextSpec
 from compressor.preprocess.text import Tokenizer, clean_text, mend_surrogates, parse_pipeline
 
 PAD, BOS, EOS = "[PAD]", "[BOS]", "[EOS]"
+_ALL_SORTS = f"{string.printable} \U0010ffff"  # the last is a noncharacter, in no vocabulary
 _CLIP_BOS, _CLIP_EOS = "<start_of_text>", "<end_of_text>"
 _CLIP_VOCABULARY = 49_408
 _CLIP_MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
@@ -168,9 +170,18 @@ def from_tokenizers_json(
     for candidate in candidates:
         pad_id = pipeline.token_to_id(candidate) if candidate else None
         if pad_id is not None:
+            _try_out(pipeline, where)
             return _fix_length(pipeline, context_length, pad_id=pad_id, pad_token=str(candidate), clean=clean)
     tried = ", ".join(str(candidate) for candidate in candidates if candidate)
     raise ModelError(f"{where}: the tokenizer has no pad token ({tried} looked for)")
+
+
+def _try_out(pipeline: tokenizers.Tokenizer, where: str) -> None:
+    """Raise `ModelError` for a vocabulary without the token for what it does not know: such a file parses."""
+    try:
+        pipeline.encode(_ALL_SORTS)
+    except Exception as error:  # the library raises bare Exception
+        raise ModelError(f"{where} cannot be read: {error}") from error
 
 
 def _fix_length(

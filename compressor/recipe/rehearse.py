@@ -56,7 +56,7 @@ def rehearsal(recipe: Recipe) -> Recipe:
                 batch_size=min(recipe.evaluate.batch_size, BATCH_SIZE),
                 examples=min(recipe.evaluate.examples, 4),
             ),
-            "benchmark": _with(recipe.benchmark, warmup=1, rounds=2, repeats=1, batch_sizes=(1,)),
+            "benchmark": _with(recipe.benchmark, warmup=3, rounds=5, repeats=3, batch_sizes=(1,)),
         }
     )
     return Recipe.model_validate(small.model_dump())

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from compressor.report.generation_tables import written_table
-from compressor.report.numbers import NOT_AVAILABLE
+from compressor.report.numbers import NOT_AVAILABLE, at, threads
 from compressor.report.results import Interval, ModelQuality, Results
 from compressor.report.tables import ROLES
 from compressor.report.written_headline import terminal_lines
@@ -80,9 +80,11 @@ def _spread(interval: Interval | None, digits: int = 1) -> str:
 
 
 def _facts(results: Results) -> list[str]:
-    """One line each for what exists on this run: retention, latency, size."""
+    """What exists on this run, in lines for a terminal of 80 columns: retention, latency, size."""
     lines = []
-    kept = results.rsum_kept
+    kept, student = results.rsum_kept, results.retrieval.get("student")
+    if student is not None and at(student.precision):
+        lines.append(f"the student’s figures are those{at(student.precision)}, its bundle’s default")
     if kept is not None and not results.rehearsal:
         if kept.rsum is not None:
             share = f"{kept.rsum:.3f}{_spread(kept.rsum_interval, 3)}"
@@ -95,14 +97,18 @@ def _facts(results: Results) -> list[str]:
         shown = f"one image and one text: student {latency.pair.student.p50_ms:.2f} ms"
         if latency.pair.teacher is not None:
             shown += f", teacher {latency.pair.teacher.p50_ms:.2f} ms"
-        if latency.p50_ratio is not None:
-            shown += f", ratio {latency.p50_ratio:.3f}{_spread(latency.p50_ratio_interval, 3)}"
-        lines.append(f"{shown} ({latency.threads} thread(s), {latency.backend})")
+        where = f"{threads(latency.threads)}, {latency.backend}"
+        if latency.p50_ratio is None:
+            lines.append(f"{shown} ({where})")
+        else:
+            ratio = f"ratio {latency.p50_ratio:.3f}{_spread(latency.p50_ratio_interval, 3)}"
+            lines += [shown, f"  {ratio}, {where}"]
     size = results.size
     if size.student is not None:
         shown = f"student {size.student.parameters / 1e6:.2f} M parameters, {size.student.bytes / 1e6:.1f} MB"
         if size.teacher is not None and size.parameter_ratio is not None and size.bytes_ratio is not None:
             shown += f"; teacher {size.teacher.parameters / 1e6:.2f} M, {size.teacher.bytes / 1e6:.1f} MB"
-            shown += f"; ratios {size.parameter_ratio:.4f} and {size.bytes_ratio:.4f}"
-        lines.append(shown)
+            lines += [shown, f"  ratios {size.parameter_ratio:.4f} and {size.bytes_ratio:.4f}"]
+        else:
+            lines.append(shown)
     return lines

@@ -114,15 +114,14 @@ def written_latency_table(results: Results) -> Table:
                 Cell(n.count(timing.n), "muted"),
             )
         )
-    threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
     ratio = ""
     if latency.p50_ratio is not None:
         spread = f" ({n.percent_span(latency.p50_ratio_interval)})" if latency.p50_ratio_interval else ""
         ratio = f" Student ÷ teacher: {n.percent(latency.p50_ratio)}{spread}."
     note = (
-        f"{latency.backend} on {latency.provider}, {latency.precision}, {threads}, {latency.beams} beams, at "
-        f"most {latency.max_length} tokens, milliseconds, preprocessing outside. Interleaved in one "
-        f"process.{ratio}"
+        f"{latency.backend} on {latency.provider}, {latency.precision}, {n.threads(latency.threads)}, "
+        f"{latency.beams} beams, at most {latency.max_length} tokens, milliseconds, preprocessing outside. "
+        f"Interleaved in one process.{ratio}"
     )
     return Table("Latency of one text", columns, tuple(rows), note)
 

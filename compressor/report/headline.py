@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compressor.report.numbers import milliseconds, percent, points, size, span, three_figures
+from compressor.report.numbers import at, milliseconds, percent, points, size, span, threads, three_figures
 from compressor.report.results import Interval, Results
 from compressor.report.written_headline import control_remark, cost_remark, written_verdict
 
@@ -31,12 +31,13 @@ def _verdict(results: Results) -> str:
     kept = results.rsum_kept.rsum if results.rsum_kept else None
     ratio = results.latency.p50_ratio if results.latency else None
     student = results.retrieval.get("student")
+    named = f"The student{at(student.precision)}" if student is not None else "The student"
     if kept is not None and ratio is not None:
-        return f"The student keeps {percent(kept)} of the teacher’s RSUM at {percent(ratio)} of its latency."
+        return f"{named} keeps {percent(kept)} of the teacher’s RSUM at {percent(ratio)} of its latency."
     if kept is not None:
-        return f"The student keeps {percent(kept)} of the teacher’s RSUM."
+        return f"{named} keeps {percent(kept)} of the teacher’s RSUM."
     if student is not None:
-        return f"The student reaches an RSUM of {points(student.rsum)} out of 600."
+        return f"{named} reaches an RSUM of {points(student.rsum)} out of 600."
     return "This run has no quality figures."
 
 
@@ -45,7 +46,8 @@ def _rehearsed(results: Results) -> str:
     if results.size.parameter_ratio is not None:
         parts.append(f"has {percent(results.size.parameter_ratio)} of the teacher’s parameters")
     if results.latency and results.latency.p50_ratio is not None:
-        parts.append(f"answers in {percent(results.latency.p50_ratio)} of its time")
+        taken = f"answers in {percent(results.latency.p50_ratio)} of its time"
+        parts.append(taken + at(results.latency.precision))
     told = f" The student {' and '.join(parts)}." if parts else ""
     return f"Rehearsed: every stage ran.{told}"
 
@@ -87,7 +89,11 @@ def _goals(results: Results) -> str:
 
 def _artifacts(results: Results) -> str:
     failed = [name for name, artifact in results.artifacts.items() if artifact.status == "failed"]
-    slower = [name for name, artifact in results.artifacts.items() if artifact.slower_than_fp32]
+    slower = [
+        name
+        for name, artifact in results.artifacts.items()
+        if artifact.slower_than_fp32 and getattr(artifact, "in_bundle", True)
+    ]
     told = []
     if failed:
         told.append(f"{', '.join(failed)} failed the parity gate")
@@ -102,13 +108,16 @@ def _absolute(results: Results) -> str:
     student, latency = results.size.student, results.towers
     parts = []
     if latency and latency.pair.student:
-        threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"
+        pool = "one thread" if latency.threads == 1 else threads(latency.threads)
         parts.append(
-            f"One image and one text take it {milliseconds(latency.pair.student.p50_ms)} on {threads}"
-            f" ({latency.provider.removesuffix('ExecutionProvider')})"
+            f"One image and one text take the student {milliseconds(latency.pair.student.p50_ms)} on {pool}"
+            f" ({latency.provider.removesuffix('ExecutionProvider')}{at(latency.precision, ', {}')})"
         )
     if student:
         times = results.size.bytes_ratio
         smaller = f", {three_figures(1 / times)} times smaller than its teacher" if times else ""
-        parts.append(f"{'it' if parts else 'It'} is {size(student.bytes)} on disk{smaller}")
+        if smaller:
+            smaller += at(student.precision, " at fp32")
+        named = f"{'it' if parts else 'The student'} is {size(student.bytes)}"
+        parts.append(f"{named} on disk{at(student.precision)}{smaller}")
     return "; ".join(parts) + "." if parts else ""

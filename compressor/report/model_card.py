@@ -157,7 +157,10 @@ def _what(results: Results) -> str:
         image.get("name") or image.get("config", {}).get("model_type") or image.get("kind", "an image tower")
     )
     found = results.size.student
-    counted = f", {n.parameters(found.parameters)} parameters, {n.size(found.bytes)} at fp32" if found else ""
+    counted = ""
+    if found is not None:
+        held = f"{n.size(found.bytes)} at {found.precision}"
+        counted = f", {n.parameters(found.parameters)} parameters, {held}"
     width = student.get("embed_dim")
     space = f" into a common space of {width} dimensions" if width else ""
     origin = _teacher_fact(results, "origin") or _teacher_fact(results, "kind")

@@ -54,6 +54,16 @@ def count(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else NOT_AVAILABLE
 
 
+def threads(number: int) -> str:
+    """`1 thread`, `2 threads`."""
+    return "1 thread" if number == 1 else f"{number:,} threads"
+
+
+def at(precision: str, words: str = " at {}") -> str:
+    """` at int8_static`; nothing for fp32, at which all is meant that says nothing else."""
+    return "" if precision == "fp32" else words.format(precision)
+
+
 def parameters(value: int | None) -> str:
     """`1.42 M`, `428 M`."""
     if value is None:

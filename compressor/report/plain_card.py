@@ -48,8 +48,8 @@ def plain_card(manifest: AnyManifest) -> str:
         f"# {text(manifest.name)}",
         f"{manifest.parameters['total'] / 1e6:.1f} M parameters, exported to ONNX. "
         f"Made from: {text(manifest.origin or 'not recorded')}.",
-        "Every precision was compared with the original in PyTorch on real samples; its quality was not "
-        "measured.",
+        "Precisions marked passed or failed were compared with the original in PyTorch on "
+        f"{text(str(manifest.lineage.get('compared_on') or 'samples'))}. Their quality was not measured.",
         f"| Precision | Runs in | Parity | Remark |\n| --- | --- | --- | --- |\n{table}",
         f"`{needed}` is all it needs; there is no torch in it. "
         "Download it as files: `hf download REPOSITORY --local-dir bundle`.",

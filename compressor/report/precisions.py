@@ -6,7 +6,8 @@ from compressor.report import numbers as n
 from compressor.report.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, frame, padded, svg
 from compressor.report.bubbles import Mark, bubbles, edges
 from compressor.report.figures import Figure
-from compressor.report.results import ArtifactFigures, Results
+from compressor.report.results import ArtifactFigures, Interval, Results
+from compressor.report.runtimes import default_precision
 from compressor.report.tables import Cell, Column, Table
 
 _LOG_FROM = 5.0
@@ -20,8 +21,9 @@ def precisions_table(results: Results) -> Table:
         *map(Column, ("Size", "Time ÷ fp32", "Recall change", "95 % interval", "Best answers kept")),
         Column("Verdict", numeric=False),
     )
+    default = default_precision(results)
     rows = [
-        _row(name, found, results.rehearsal)
+        _row(f"{name} (default)" if name == default else name, found, results.rehearsal)
         for name, found in _embedding(results).items()
         if found.pair_ratio is not None or found.overlap is not None
     ]
@@ -71,7 +73,7 @@ def _marks(results: Results) -> list[Mark]:
         image, text = found.image.p50_ms, found.text.p50_ms
         if image is not None and text is not None and found.recall_delta is not None:
             bytes_ = found.image.bytes + found.text.bytes
-            kind = "beaten" if found.beaten_by else "slower" if found.slower_than_fp32 else "kept"
+            kind = "slower" if found.slower_than_fp32 else "beaten" if found.beaten_by else "kept"
             height, interval = found.recall_delta, found.recall_delta_interval
             marks.append(Mark(name, _STYLES[kind], height, interval, image + text, None, bytes_))
     return marks
@@ -81,7 +83,7 @@ def _legend(marks: list[Mark]) -> list[tuple[str, str]]:
     words = {
         "kept": "worth having",
         "slower": "slower than fp32",
-        "beaten": "beaten by another in everything",
+        "beaten": "beaten by another",
     }
     return [(kind, text) for kind, text in words.items() if any(m.style == _STYLES[kind] for m in marks)]
 
@@ -89,7 +91,7 @@ def _legend(marks: list[Mark]) -> list[tuple[str, str]]:
 def _row(name: str, found: ArtifactFigures, rehearsal: bool) -> tuple[Cell, ...]:
     quality = (
         n.signed_points(found.recall_delta, 2),
-        n.span(found.recall_delta_interval, lambda value: n.signed_points(value, 2)),
+        _span(found.recall_delta_interval),
         n.percent(found.overlap),
     )
     cells = [n.NOT_JUDGED] * 3 if rehearsal else quality
@@ -98,8 +100,15 @@ def _row(name: str, found: ArtifactFigures, rehearsal: bool) -> tuple[Cell, ...]
     return (Cell(name, "head"), *map(_figure, figures), _verdict(found))
 
 
+def _span(interval: Interval | None) -> str:
+    """An interval; a dash where it is but the zero of what was compared with itself."""
+    if interval is not None and round(interval.low, 2) == round(interval.high, 2) == 0:
+        return "–"
+    return n.span(interval, lambda value: n.signed_points(value, 2))
+
+
 def _figure(text: str) -> Cell:
-    return Cell(text, "muted" if text in (n.NOT_AVAILABLE, n.NOT_JUDGED) else "")
+    return Cell(text, "muted" if text in (n.NOT_AVAILABLE, n.NOT_JUDGED, "–") else "")
 
 
 def _verdict(found: ArtifactFigures) -> Cell:

@@ -147,12 +147,15 @@ class RoleTimings(_Strict):
 
 
 class Latency(_Strict):
-    """Batch-one latency on one backend with the same threads; ratios are student divided by teacher."""
+    """Batch-one latency with the same threads; ratios are student divided by teacher.
+
+    Backend, provider and precision are the student's; the teacher is timed in ONNX Runtime at fp32.
+    """
 
     backend: str = "onnxruntime"
     provider: str = "CPUExecutionProvider"
     threads: int
-    precision: str = "fp32"
+    precision: str = Field("fp32", description="The student's, the one that was evaluated.")
     image: RoleTimings
     text: RoleTimings
     pair: RoleTimings
@@ -181,12 +184,13 @@ class GenerationLatency(_Strict):
 
 
 class RoleSize(_Strict):
-    """Size of one model as deployed at fp32."""
+    """Size of one model as deployed: `bytes` are those of the artifact at `precision`."""
 
     parameters: int
     image_parameters: int
     text_parameters: int
     bytes: int
+    precision: str = "fp32"
 
 
 class Size(_Strict):

@@ -11,13 +11,17 @@ from compressor.report.runtimes import other_runtimes
 from compressor.report.tables import Cell, Column, Table, key_values
 from compressor.report.written_artifacts import written_artifacts_table
 
+_HELD = ("teacher", "student")
 _SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def size_table(results: Results) -> Table:
-    """Parameters and bytes at fp32."""
+    """Parameters, and bytes of what was evaluated."""
     rows = []
-    for role in ("teacher", "student"):
+    precisions = {role: found.precision for role in _HELD if (found := getattr(results.size, role))}
+    all_exact = set(precisions.values()) <= {"fp32"}
+    told = "; ".join(f"the {role} at {precision}" for role, precision in precisions.items())
+    for role in _HELD:
         found = getattr(results.size, role)
         figures = [found.image_parameters, found.text_parameters, found.parameters] if found else [None] * 3
         bytes_ = n.size(found.bytes if found else None)
@@ -33,9 +37,9 @@ def size_table(results: Results) -> Table:
     columns = (
         _words("Model"),
         *(Column(name, "Parameters") for name in ("image", "text", "both")),
-        Column("On disk, fp32"),
+        Column("On disk, fp32" if all_exact else "On disk"),
     )
-    return Table("Size", columns, tuple(rows))
+    return Table("Size", columns, tuple(rows), "" if all_exact else f"On disk: {told}.")
 
 
 def artifacts_table(results: Results) -> Table:

@@ -21,10 +21,15 @@ def runtime_of(manifest: AnyManifest, name: str) -> Runtime:
     return artifact.runtime if isinstance(artifact, Artifact) else "onnxruntime"
 
 
+def default_precision(results: Results) -> str | None:
+    """The artifact with which a run's bundle opens, as far as its results tell."""
+    quality = results.quality.get("student")
+    return quality.precision if isinstance(quality, ModelQuality) else None
+
+
 def default_runtime(results: Results) -> Runtime:
     """What runs the artifact with which a run's bundle opens, as far as its results tell."""
-    quality = results.quality.get("student")
-    opened = results.artifacts.get(quality.precision) if isinstance(quality, ModelQuality) else None
+    opened = results.artifacts.get(default_precision(results) or "")
     return opened.runtime if isinstance(opened, ArtifactFigures) else "onnxruntime"
 
 

@@ -138,10 +138,11 @@ def latency_table(results: Results) -> Table:
     ):
         for role in ("teacher", "student"):
             rows.append(_timing_row(name, role, getattr(timings, role)))
-    threads = "1 thread" if latency.threads == 1 else f"{latency.threads} threads"
+    against = n.at(latency.precision, " (the teacher in onnxruntime at fp32)") if latency.pair.teacher else ""
     note = (
-        f"{latency.backend}, {latency.provider}, {latency.precision}, {threads}, batch 1, milliseconds. "
-        "Interleaved in one process, tensors ready; intervals by bootstrap over rounds."
+        f"{latency.backend}, {latency.provider}, {latency.precision}{against}, {n.threads(latency.threads)}, "
+        "batch 1, milliseconds. Interleaved in one process, tensors ready; "
+        "intervals by bootstrap over rounds."
     )
     return Table("Latency of one call", columns, tuple(rows), note)
 

@@ -61,9 +61,13 @@ def _latency(results: Results) -> str:
     if latency.p50_ratio is None:
         student = timed.student
         return _tile(
-            title, n.milliseconds(student.p50_ms if student else None), "p50 of the student", _bars(bars)
+            title,
+            n.milliseconds(student.p50_ms if student else None),
+            f"p50 of the student{n.at(latency.precision)}",
+            _bars(bars),
         )
-    return _tile(title, n.percent(latency.p50_ratio), _of_teacher(latency.p50_ratio_interval), _bars(bars))
+    about = _of_teacher(latency.p50_ratio_interval) + n.at(latency.precision, "\nstudent at {}")
+    return _tile(title, n.percent(latency.p50_ratio), about, _bars(bars))
 
 
 def _size(results: Results) -> str:
@@ -72,7 +76,7 @@ def _size(results: Results) -> str:
     student, share = results.size.student, results.size.bytes_ratio
     if student is None:
         return _tile("Size on disk", n.NOT_AVAILABLE, "", "")
-    about = f"{n.parameters(student.parameters)} parameters at fp32"
+    about = f"{n.parameters(student.parameters)} parameters at {student.precision}"
     if share is None:
         return _tile("Size on disk", n.size(student.bytes), f"of the student\n{about}", _bars(bars))
     return _tile("Size on disk", n.percent(share), f"of the teacher’s\n{about}", _bars(bars))

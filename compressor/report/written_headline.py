@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compressor.report.generation_tables import figure_of, main_figure
-from compressor.report.numbers import milliseconds, percent, points, span
+from compressor.report.numbers import milliseconds, percent, points, span, threads
 from compressor.report.results import GenerationLatency, GenerationRetention, Interval, Results
 
 
@@ -49,9 +49,9 @@ def cost_remark(results: Results) -> str:
     latency = results.latency
     if not isinstance(latency, GenerationLatency) or latency.generation.student is None:
         return ""
-    threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"
+    pool = "one thread" if latency.threads == 1 else threads(latency.threads)
     return (
-        f"One text takes it {milliseconds(latency.generation.student.p50_ms)} on {threads} "
+        f"One text takes it {milliseconds(latency.generation.student.p50_ms)} on {pool} "
         f"({latency.backend}), {latency.beams} beams."
     )
 
@@ -73,6 +73,6 @@ def terminal_lines(results: Results) -> list[str]:
         if student is not None and teacher is not None and latency.p50_ratio is not None:
             lines.append(
                 f"one text: student {student.p50_ms:.1f} ms, teacher {teacher.p50_ms:.1f} ms, ratio "
-                f"{latency.p50_ratio:.3f} ({latency.threads} thread(s), {latency.backend})"
+                f"{latency.p50_ratio:.3f} ({threads(latency.threads)}, {latency.backend})"
             )
     return lines

@@ -9,14 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.errors import CompressorError, DataError
+from compressor.errors import BadImageError, CompressorError, DataError
 from compressor.runtime.bundle import Bundle
 from compressor.runtime.manifest import read_manifest
 from compressor.runtime.writer import Writer
@@ -45,7 +46,9 @@ def _compared(options: argparse.Namespace) -> str:
     bundle = Bundle.open(options.bundle, **_opening(options))
     if not options.text:
         raise DataError("this bundle compares pictures with texts; give a text after the image")
-    scores = compare(bundle, _read(options.image), options.text)
+    image = _read(options.image)
+    with _named(options.image):
+        scores = compare(bundle, image, options.text)
     return json.dumps(scores, ensure_ascii=False) if options.json else as_table(scores)
 
 
@@ -58,9 +61,11 @@ def _written(options: argparse.Namespace) -> str:
         raise DataError("this bundle captions pictures; give it the image alone")
     image = _read(options.image)
     if not writer.asks:
-        (caption,) = writer.caption([image])
+        with _named(options.image):
+            (caption,) = writer.caption([image])
         return json.dumps([{"caption": caption}], ensure_ascii=False) if options.json else caption
-    answers = writer.answer([image] * len(asked), asked)
+    with _named(options.image):
+        answers = writer.answer([image] * len(asked), asked)
     told = [{"question": text, "answer": answer} for text, answer in zip(asked, answers, strict=True)]
     return json.dumps(told, ensure_ascii=False) if options.json else "\n".join(answers)
 
@@ -114,6 +119,15 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What cannot be decoded is called by its file: its place in a list is 0 always."""
+    try:
+        yield
+    except BadImageError as error:
+        raise BadImageError(f"{path}: {error.reason.removeprefix('image 0: ')}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

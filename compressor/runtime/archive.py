@@ -34,12 +34,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first day that a zip file can name
 def pack(folder: Path, archive: Path) -> Verified:
     """Write the bundle in `folder` to `archive`, whole or not at all; the name decides the format.
 
-    Only listed files go in. Raises `BundleError` for a bundle that is not whole, another suffix, a folder in
-    the archive's place, or one inside the bundle; `DiskFullError` where the disk is full.
+    Only listed files go in. Raises `BundleError` for a bundle that is not whole, another suffix, something in
+    the archive's place, or a place inside the bundle; `DiskFullError` where the disk is full.
     """
     write = _writer_of(archive)
     if archive.is_dir():
         raise BundleError(f"{archive}: is a folder; name the file to write")
+    if archive.exists() or archive.is_symlink():
+        raise BundleError(f"{archive}: is there already; name a file that is not, or remove it first")
     if archive.resolve().is_relative_to(folder.resolve()):
         raise BundleError(f"{archive}: lies in the bundle, which would not be whole with it; write it beside")
     verified = verify_bundle(folder)

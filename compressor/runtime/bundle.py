@@ -11,7 +11,7 @@ from PIL import Image
 
 from compressor.errors import BundleError
 from compressor.preprocess.preprocessor import Preprocessor
-from compressor.runtime.inputs import at_least_one, pixels_of
+from compressor.runtime.inputs import at_least_one, check_images, check_texts, pixels_of
 from compressor.runtime.manifest import check_files, choose_artifact, locate, read_manifest
 from compressor.runtime.opening import open_tower
 from compressor.runtime.providers import Provider
@@ -134,8 +134,7 @@ class Bundle:
         Decoding and running go batch by batch, so memory does not grow with N beyond the result.
         Raises `BadImageError` naming the index of the first image that cannot be decoded.
         """
-        if isinstance(images, bytes | Image.Image):
-            raise TypeError("encode_images takes a list of images; put a single one into a list")
+        check_images(images, "encode_images")
         rows = [np.zeros((0, self.embed_dim), np.float32)]
         for start in range(0, len(images), at_least_one(batch_size)):
             pixels = pixels_of(self.preprocessor, images[start : start + batch_size], start)
@@ -144,8 +143,7 @@ class Bundle:
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 32) -> NDArray[np.float32]:
         """Texts of any length and script -> unit rows (N, embed_dim) float32; (0, embed_dim) for none."""
-        if isinstance(texts, str):
-            raise TypeError("encode_texts takes a list of strings; put a single one into a list")
+        check_texts(texts, "encode_texts")
         rows = [np.zeros((0, self.embed_dim), np.float32)]
         for start in range(0, len(texts), at_least_one(batch_size)):
             rows.append(self.run_texts(self.preprocessor.texts(texts[start : start + batch_size])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import UnionType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,32 @@ def pixels_of(
             except BadImageError as error:
                 raise BadImageError(f"image {start + offset}: {error.reason}") from error
         raise first
+
+
+def check_images(images: Sequence[bytes | Image.Image], function: str) -> None:
+    """Raise `TypeError` for anything but a list of encoded files or pictures; paths are not opened here."""
+    if isinstance(images, bytes | bytearray | memoryview | Image.Image):
+        raise TypeError(f"{function} takes a list of images; put a single one into a list")
+    strange = _strange(images, bytes | bytearray | memoryview | Image.Image)
+    if strange is not None:
+        raise TypeError(f"{function} takes a list of bytes or PIL images, not {strange}; read files first")
+
+
+def check_texts(texts: Sequence[str], function: str, what: str = "strings") -> None:
+    """Raise `TypeError` for anything but a list of strings."""
+    if isinstance(texts, str):
+        raise TypeError(f"{function} takes a list of {what}; put a single one into a list")
+    strange = _strange(texts, str)
+    if strange is not None:
+        raise TypeError(f"{function} takes a list of {what}, not {strange}")
+
+
+def _strange(items: object, wanted: type | UnionType) -> str | None:
+    """What is given where a list of something else belongs; None where all is well."""
+    if isinstance(items, str) or not (hasattr(items, "__len__") and hasattr(items, "__iter__")):
+        return type(items).__name__
+    odd = next((type(item).__name__ for item in items if not isinstance(item, wanted)), None)
+    return None if odd is None else f"a list with {odd} in it"
 
 
 def at_least_one(batch_size: int) -> int:

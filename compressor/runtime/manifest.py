@@ -190,12 +190,14 @@ def choose_artifact(
     )
     if artifact is None:
         why = not_made.get(precision)
-        said = f" because it could not be made ({why})" if why else ""
+        said = f" ({why})" if why else ""
         raise BundleError(f"{folder}: has no precision '{precision}'{said}; it has {there}")
     if artifact.status != "passed" and not allow_failed:
+        passed = ", ".join(name for name, entry in artifacts.items() if entry.status == "passed")
+        other = f"choose another ({passed}), or " if passed else ""
         raise BundleError(
             f"{folder}: '{precision}' failed its parity gate ({artifact.reason}); "
-            f"choose another of {there}, or open it with allow_failed=True to inspect it"
+            f"{other}open it with allow_failed=True to inspect it"
         )
     return artifact
 

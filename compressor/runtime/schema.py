@@ -110,6 +110,13 @@ class Candidate(Strict):
         "", description="A precision that is no worse in quality, time and size, and better in one of them."
     )
 
+    @property
+    def weakness(self) -> str:
+        """What speaks most against it, in the words of every report; empty where nothing does."""
+        if self.ratio > 1:
+            return "slower than fp32"
+        return f"beaten by {self.beaten_by}" if self.beaten_by else ""
+
 
 class Search(Strict):
     """What a search for precisions measured, all in turn in one process, and what it made of it.

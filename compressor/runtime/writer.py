@@ -14,7 +14,7 @@ from compressor.errors import BundleError, ModelError
 from compressor.preprocess.preprocessor import Preprocessor
 from compressor.preprocess.spelling import Speller
 from compressor.runtime.beam_search import SearchSettings
-from compressor.runtime.inputs import at_least_one, pixels_of
+from compressor.runtime.inputs import at_least_one, check_images, check_texts, pixels_of
 from compressor.runtime.manifest import check_files, choose_artifact, locate, read_manifest
 from compressor.runtime.providers import Provider
 from compressor.runtime.verify import verify_bundle
@@ -120,6 +120,7 @@ class Writer:
         """
         if self.asks:
             raise BundleError(f"{self.folder}: this bundle answers questions; give it one for every picture")
+        check_images(images, "caption")
         return self._write(images, None, beams, max_length, min_length, batch_size)
 
     def answer(
@@ -135,8 +136,8 @@ class Writer:
         """An answer to every question about the picture in its place; all else as for `caption`."""
         if not self.asks:
             raise BundleError(f"{self.folder}: this bundle captions pictures; it cannot be asked")
-        if isinstance(questions, str):
-            raise TypeError("answer takes a list of questions; put a single one into a list")
+        check_images(images, "answer")
+        check_texts(questions, "answer", "questions")
         if len(images) != len(questions):
             raise ValueError(f"{len(images)} images and {len(questions)} questions; give one for each other")
         return self._write(images, questions, beams, max_length, min_length, batch_size)
@@ -183,8 +184,6 @@ class Writer:
         min_length: int | None,
         batch_size: int,
     ) -> list[str]:
-        if isinstance(images, bytes | Image.Image):
-            raise TypeError("images must be a list; put a single one into a list")
         texts: list[str] = []
         for start in range(0, len(images), at_least_one(batch_size)):
             rows = slice(start, start + batch_size)

@@ -66,7 +66,7 @@ def start_blip(
         for key, value in settings.items():
             setattr(half, key, value)
     generator = build_blip(config, head, vocabulary)
-    start = "started from random weights"
+    start = "trained from nothing"  # as its checkpoint says it, which is written after training
     if section.start == "towers":
         files = load_towers(generator, section.image, section.text, tokenizer.vocab_size)
         start = f"started from {', '.join(files)}"

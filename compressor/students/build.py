@@ -179,11 +179,12 @@ def _portable(section: StudentSection, encoder: DualEncoder) -> dict[str, Any]:
 
 
 def _origin(section: StudentSection) -> str:
+    """As its checkpoint says it, which is written once the model has been trained."""
     image, text = section.image, section.text
     files = [getattr(image, key, None) for key in ("weights", "weights_overlay", "path")]
     files += [getattr(text, key, None) for key in ("weights", "path")]
     names = [file.name for file in files if file is not None]
     if not isinstance(text, TransformerTextTower) and text.name:
         names.append(str(text.name))
-    start = f"started from {', '.join(names)}" if names else "started from random weights"
+    start = f"started from {', '.join(names)}" if names else "trained from nothing"
     return f"{tower_names(section)}, {start}"

@@ -22,6 +22,7 @@ from compressor.recipe.teacher_base import SingleTeacher, TeacherBase
 from compressor.students.checkpoint import CHECKPOINT_FILES
 from compressor.students.encoder import Model
 from compressor.students.hub import hub_answers, missing_on_hub
+from compressor.students.naming import checkpoint_name
 from compressor.teachers.unimodal import AnyTeacher, load_unimodal, missing_unimodal
 
 
@@ -56,7 +57,7 @@ def load_teacher(section: SingleTeacher, *, rehearse: bool = False) -> Model:
         if not section.path.is_dir():
             raise MissingResourceError(_no_checkpoint(section.path))
         model = load_any_checkpoint(section.path)
-        model = replace(model, origin=f"checkpoint {section.path.name}: {model.origin}")
+        model = replace(model, origin=f"checkpoint {checkpoint_name(section.path)}: {model.origin}")
     elif isinstance(section, BlipRetrievalTeacher):
         from compressor.teachers.blip_retrieval import load_blip_retrieval
 

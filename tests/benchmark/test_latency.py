@@ -215,6 +215,29 @@ def test_an_artifact_may_have_a_backend_of_its_own() -> None:
     assert found.artifacts["tensorrt_fp32"]["ratio"] == pytest.approx(0.4)
 
 
+def test_a_student_of_another_precision_is_compared_with_fp32_of_its_own() -> None:
+    clock, models, diary = two()
+    exact = FakeBundle(clock, "fp32", 8, 2, diary)
+    found = compare_latency(
+        models, IMAGES, TEXTS, SECTION, clock=clock, artifacts={"fp32": exact}, precision="int8_static"
+    )
+    assert found.latency.precision == "int8_static"
+    assert found.latency.pair.student.p50_ms == pytest.approx(5)  # type: ignore[union-attr]
+    assert found.latency.p50_ratio == pytest.approx(0.1)
+    ratios = {name: figures["ratio"] for name, figures in found.artifacts.items()}
+    assert ratios == pytest.approx({"int8_static": 0.5, "fp32": 1.0})
+
+
+def test_a_student_for_another_runtime_is_timed_there() -> None:
+    clock, models, _ = two()
+    models["student"].providers = ("OpenVINO",)
+    found = compare_latency(
+        models, IMAGES, TEXTS, SECTION, clock=clock, precision="openvino_int8", backend="openvino"
+    ).latency
+    assert (found.backend, found.provider, found.precision) == ("openvino", "OpenVINO", "openvino_int8")
+    assert found.p50_ratio == pytest.approx(0.1)
+
+
 def test_precisions_are_compared_with_each_other_alone() -> None:
     clock, models, diary = two()
     bundles = {"fp32": models["student"], "int8": FakeBundle(clock, "int8", 1, 1, diary)}

@@ -11,8 +11,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from compressor.runtime.schema import SCHEMA_VERSION
+from compressor.report.bundle_results import bundle_results
+from compressor.report.numbers import cosine
+from compressor.runtime.manifest import AnyManifest, read_manifest
+from compressor.runtime.schema import SCHEMA_VERSION, Artifact, BundleManifest, Candidate, Search
 from tests.export.toys import write_toy_bundle
+from tests.report.fixture import small
 from tests.test_cli import Call, _run  # noqa: F401
 
 PROGRAM = """
@@ -48,7 +52,7 @@ def test_inspect_shows_precisions_licence_and_lineage(run: Call, exported: Path)
     for word in (
         "toy: dual_encoder, student",
         f"schema {SCHEMA_VERSION}",
-        "fp32 (default)",
+        "default",
         "int8",
         "a test",
     ):
@@ -56,6 +60,68 @@ def test_inspect_shows_precisions_licence_and_lineage(run: Call, exported: Path)
     assert "model: none needed" in out
     told = json.loads(run("bundle", "inspect", exported, "--json")[1])
     assert told == json.loads((exported / "bundle.json").read_text())
+
+
+def inspected(run: Call, folder: Path, manifest: AnyManifest) -> str:
+    (folder / "bundle.json").write_text(manifest.model_dump_json())
+    code, out, _ = run("bundle", "inspect", folder)
+    assert code == 0
+    return out
+
+
+def test_inspect_shows_what_a_search_found_in_80_columns(run: Call, exported: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(exported)
+    assert isinstance(manifest, BundleManifest)
+    exact, int8 = manifest.artifacts["fp32"], manifest.artifacts["int8"]
+    int8 = int8.model_copy(update={"recall_delta": -0.25})
+    timed = {"image_ms": 1, "text_ms": 1, "ratio_interval": (1, 1), "bytes": 1}
+    measured = {
+        "fp32": Candidate(ratio=1, beaten_by="int8", **timed),
+        "fp16": Candidate(ratio=1.2, beaten_by="int8", **timed),
+        "int8": Candidate(ratio=0.5, **timed),
+        "int8_static": Candidate(ratio=0.7, beaten_by="int8", **timed),
+    }
+    why = {name: f"the search left it out: {measured[name].weakness}" for name in ("fp16", "int8_static")}
+    search = Search(
+        threads=1,
+        provider="CPU",
+        candidates=measured,
+        winners={"fastest": "int8", "balanced": "int8"},
+        left_out={"fp16": exact, "int8_static": int8},
+    )
+    found = {"search": search, "artifacts": {"fp32": exact, "int8": int8}, "default_precision": "int8"}
+    found["not_made"] = {**why, "int4_weights": "no layer of it can be packed"}
+    out = inspected(run, tmp_path, manifest.model_copy(update=found))
+    assert max(map(len, out.splitlines())) <= 80
+    rows = {line.split()[1]: " ".join(line.split()) for line in out.splitlines() if line.startswith("│")}
+    assert rows["int8"].endswith(f"MB │ {_worst(int8)} │ −0.25 │ default, fastest, │")
+    assert "balanced" in rows["│"]
+    assert "left out" in rows["fp16"]
+    assert "slower than fp32" in rows["fp16"]
+    assert "beaten by int8" in rows["int8_static"]
+    assert "beaten by int8" in rows["fp32"]
+    assert "the search left it out" not in out
+    assert "int4_weights: no layer of it can be packed" in out
+
+
+def _worst(artifact: Artifact) -> str:
+    return cosine(min(tower.worst_cosine or 0 for tower in (artifact.image, artifact.text)))
+
+
+def test_inspect_says_the_main_figures_and_a_line_of_lineage(
+    run: Call, exported: Path, tmp_path: Path
+) -> None:
+    manifest = read_manifest(exported)
+    lineage = {"recipe": "quickstart", "git_revision": "ab" * 20, "versions": {"torch": "2"}, "seed": 0}
+    told = {"results": bundle_results(small()), "lineage": lineage}
+    out = inspected(run, tmp_path, manifest.model_copy(update=told)).replace("\u00a0", " ")
+    assert "  quality   RSUM 494.1 on test, 97.1 % of the teacher’s\n" in out
+    assert "  latency   2.09 ms at int8_static for an image and a text, 7.8 % of the teacher’s\n" in out
+    assert out.endswith("  lineage   recipe quickstart, git revision abababababab, seed 0\n")
+    assert "versions" not in out
+    assert len(out.splitlines()) < 20
+    broken = {"results": {"quality": [], "latency": {"pair": 1e400, "p50_ratio": "x"}, "split": {}}}
+    assert "latency" not in inspected(run, tmp_path, manifest.model_copy(update=broken))
 
 
 def test_inspect_prints_no_markup_and_no_control_characters_of_a_bundle(
@@ -75,7 +141,14 @@ def test_inspect_prints_no_markup_and_no_control_characters_of_a_bundle(
 
 def test_pack_and_unpack(run: Call, exported: Path, tmp_path: Path) -> None:
     archive, folder = tmp_path / "toy.tar.gz", tmp_path / "toy"
-    assert run("bundle", "pack", exported, archive)[:2] == (0, run("bundle", "pack", exported, archive)[1])
+    code, out, _ = run("bundle", "pack", exported, archive)
+    assert code == 0
+    assert f"packed into {archive.stat().st_size / 1e6:.1f} MB, 7 files, " in out
+    code, out, err = run("bundle", "pack", exported, archive)
+    assert (code, out) == (2, "")
+    assert err == f"{archive}: is there already; name a file that is not, or remove it first\n"
+    told = json.loads(run("bundle", "pack", exported, tmp_path / "toy.zip", "--json")[1])
+    assert told["archive_bytes"] == (tmp_path / "toy.zip").stat().st_size
     code, out, _ = run("bundle", "unpack", archive, folder)
     assert code == 0
     assert out.startswith(f"{folder}: unpacked, 7 files")

@@ -56,7 +56,7 @@ def test_optional_engines_are_told_to_be_missing(tmp_path: Path, monkeypatch: py
         )
     reason = manifest.not_made["tensorrt_fp32"]
     assert reason.startswith("not available on this machine: TensorRT is not installed (pip install 'compr")
-    with pytest.raises(BundleError, match=r"because it could not be made \(not available on this machine"):
+    with pytest.raises(BundleError, match=r"\(not available on this machine"):
         Bundle.open(tmp_path / "bundle", precision="tensorrt_fp32")
 
 

@@ -119,8 +119,16 @@ def test_beaten_artifacts_leave_the_bundle_with_their_figures(tmp_path: Path) ->
         "int8": "fp32",
     }
     Bundle.open(tmp_path / "bundle").verify()
-    with pytest.raises(BundleError, match="the search left it out: fp32 beats it"):
+    with pytest.raises(BundleError, match="the search left it out: slower than fp32"):
         Bundle.open(tmp_path / "bundle", "int8")
+
+
+def test_one_reason_is_given_for_what_is_left_out() -> None:
+    slow, worse = candidate(-0.2, 1.2, 900), candidate(-0.2, 0.7, 900)
+    beaten = {"beaten_by": "int8"}
+    assert slow.model_copy(update=beaten).weakness == "slower than fp32"
+    assert worse.model_copy(update=beaten).weakness == "beaten by int8"
+    assert worse.weakness == ""
 
 
 def test_a_goal_as_the_default_opens_its_winner(tmp_path: Path) -> None:

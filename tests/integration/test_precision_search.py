@@ -50,4 +50,13 @@ def test_a_search_measures_every_precision_and_keeps_what_nobody_beats(run: Run,
         assert not (found.wins and found.slower_than_fp32)
     assert Bundle.open(folder.bundle).precision == search.winners["balanced"]
     Bundle.open(folder.bundle).verify()
+    quality, latency, size = results.quality["student"], results.towers, results.size.student
+    assert quality is not None
+    assert latency is not None
+    assert size is not None
+    assert quality.precision == latency.precision == size.precision == manifest.default_precision
+    opened = manifest.artifacts[manifest.default_precision]
+    assert size.bytes == sum((folder.bundle / entry.path).stat().st_size for entry in opened.files())
+    assert results.size.teacher is not None
+    assert results.size.teacher.precision == "fp32"
     assert "Precisions compared" in folder.root.joinpath("report.html").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ from compressor.pipeline.exporting.samples import (
 )
 from compressor.pipeline.exporting.source import find_source
 from compressor.pipeline.progress import QuietReporter
+from compressor.recipe.base import resolve_path
 from compressor.runtime import Bundle, Writer
 from compressor.students.blip import HEADS
 from compressor.students.checkpoint import save_checkpoint
@@ -139,7 +141,9 @@ def test_a_run_folder_stands_for_its_checkpoint(tmp_path: Path) -> None:
     checkpoint = folder_with(run / "checkpoint", {"family": "student"})
     found = find_source(str(run))
     assert found.section == {"kind": "checkpoint", "path": str(checkpoint)}
-    assert found.bundle == run / "checkpoint-bundle", "not bundle: the run's own is compared and reported"
+    assert found.bundle == find_source(str(checkpoint)).bundle == run / "run-bundle", (
+        "not bundle: the run's own is compared and reported"
+    )
 
 
 def test_a_bundle_goes_beside_the_model(
@@ -348,6 +352,69 @@ def test_static_int8_is_calibrated_on_other_pictures_than_it_is_judged_on(
     assert calibration_samples(understand(ExportOptions(str(clip_folder))), model) is None
 
 
+def test_static_int8_without_captions_is_not_made_and_costs_no_other_precision(
+    tmp_path: Path, clip_folder: Path, photos: Path
+) -> None:
+    for captions in photos.glob("*.txt"):
+        captions.unlink()
+    options = {"images": photos, "precisions": ("fp32", "int8_static"), "output": tmp_path / "out"}
+    manifest = exported(clip_folder, **options).manifest
+    assert [(name, each.status) for name, each in manifest.artifacts.items()] == [("fp32", "passed")]
+    assert manifest.not_made == {
+        "int8_static": "--images has no captions, which int8_static is calibrated on"
+    }
+
+
+def test_data_without_training_pairs_say_so_without_a_path(
+    tmp_path: Path, clip_folder: Path, photos: Path
+) -> None:
+    (tmp_path / "data.yaml").write_text(
+        f"kind: folder\npath: {photos}\nsplit_fractions: {{train: 0, val: 1, test: 0}}\n"
+    )
+    options = ExportOptions(str(clip_folder), data=tmp_path / "data.yaml", precisions=("fp32", "int8_static"))
+    assert calibration_samples(understand(options), toy_model()) == (
+        "--data has no training pairs that int8_static could be calibrated on"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pictures_there", "precisions", "kind", "sentence"),
+    [
+        (None, (), MissingResourceError, "--images: there is no folder pics"),
+        (0, (), DataError, "--images: there are no pictures in pics"),
+        (1, (), DataError, "--images: one picture is too few to compare a model on; give more"),
+        (
+            1,
+            ("int8_static",),
+            DataError,
+            "--images: one picture cannot be split into calibration and comparison; give more",
+        ),
+    ],
+)
+def test_pictures_that_are_not_there_or_too_few_are_said_in_the_words_of_the_command(
+    pictures_there: int | None,
+    precisions: tuple[str, ...],
+    kind: type[CompressorError],
+    sentence: str,
+    tmp_path: Path,
+    clip_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if pictures_there is not None:
+        Path("pics").mkdir()
+        for number, picture in enumerate(pictures(pictures_there)):
+            picture.save(f"pics/{number}.png")
+    with pytest.raises(kind) as raised:
+        understand(ExportOptions(str(clip_folder), images=Path("pics"), precisions=precisions))
+    assert str(raised.value) == sentence
+
+
+def test_weights_that_are_not_there_are_said_in_the_words_of_the_command() -> None:
+    with pytest.raises(MissingResourceError, match=r"^--weights: there is no file x\.safetensors$"):
+        find_source("ViT-B-32", Path("x.safetensors"))
+
+
 # The bundle
 
 
@@ -376,6 +443,18 @@ def test_a_transformers_clip_becomes_a_bundle_that_says_the_same(
     expected = embed_texts(model.encoder, model.preprocessor.texts(texts))
     np.testing.assert_allclose(bundle.encode_texts(texts), expected, atol=1e-4)
     assert told.said[1:] == ["12 images of folder, val", "fp32 passed"]
+
+
+def test_a_run_is_called_by_its_name(tmp_path: Path) -> None:
+    run = tmp_path / "quickstart"
+    shutil.copytree(resolve_path("builtin:scenes_teacher"), run / "checkpoint")
+    made = exported(run)
+    assert made.folder == run / "quickstart-bundle"
+    assert made.manifest.lineage["trained_elsewhere"] == {"kind": "checkpoint", "name": "quickstart"}
+    assert made.manifest.origin.startswith("checkpoint quickstart: ")
+    card = (made.folder / "README.md").read_text()
+    assert "were compared with the original in PyTorch on drawn scenes, because no data were given" in card
+    assert "real samples" not in card
 
 
 def test_an_open_clip_name_with_its_file_becomes_a_bundle(open_clip_name: Path) -> None:

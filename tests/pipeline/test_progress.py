@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -116,6 +117,16 @@ def test_rich_shows_a_run_on_a_terminal_of_any_width(width: int) -> None:
     assert "[1/7]" in text
     assert "[small]" in text
     assert "[unknown]" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_terminal_cuts_the_losses_and_not_the_estimate(width: int) -> None:
+    shown = console(width, terminal=True)
+    reporter = RichReporter(shown)
+    reporter.work("distilling", 400, 935, "contrastive 7.896  feature 0.054  similarity 0.116 " * 3)
+    reporter.close()
+    lines = re.split(r"[\r\n]", text_of(shown))
+    assert any("400/935" in line and "contrastive" in line for line in lines)
 
 
 def test_rich_leaves_the_cursor_visible_after_an_error() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -292,3 +294,13 @@ def test_padding_and_truncation_must_agree() -> None:
     content["truncation"]["max_length"] = 7
     with pytest.raises(ModelError, match="truncates to 7"):
         Tokenizer.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize("kind", [tokenizers.models.BPE, tokenizers.models.WordPiece])
+def test_a_vocabulary_without_its_unknown_token_is_named(kind: Callable[..., Any], tmp_path: Path) -> None:
+    """Such a file parses, and the library only complains at the first word that it does not know."""
+    more = ([],) if kind is tokenizers.models.BPE else ()
+    pipeline = tokenizers.Tokenizer(kind({"[PAD]": 0, "a": 1}, *more, unk_token="[UNK]"))
+    (tmp_path / "tokenizer.json").write_text(pipeline.to_str())
+    with pytest.raises(ModelError, match=r"tokenizer\.json cannot be read: .*\[UNK\]"):
+        from_transformers_folder(tmp_path, 8)

@@ -10,7 +10,7 @@ def direction(r1: float, r5: float, r10: float, mean: float) -> dict[str, float]
     return {"r1": r1, "r5": r5, "r10": r10, "median_rank": median, "mean_rank": mean, "map_r": r1 * 0.93}
 
 
-def quality(shift: float, half_width: float) -> dict[str, Any]:
+def quality(shift: float, half_width: float, precision: str = "fp32") -> dict[str, Any]:
     i2t, t2i = (
         (68.4 + shift, 93.1 + shift / 3, 97.6 + shift / 5),
         (61.2 + shift, 90.4 + shift / 2, 96.2 + shift / 4),
@@ -29,7 +29,7 @@ def quality(shift: float, half_width: float) -> dict[str, Any]:
         "rsum_interval": {"low": rsum - half_width, "high": rsum + half_width},
         "images": 1000,
         "captions": 5000,
-        "precision": "fp32",
+        "precision": precision,
         "source": "bundle",
     }
 

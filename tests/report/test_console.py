@@ -7,12 +7,12 @@ from rich.console import Console
 
 from compressor.report.console import print_summary
 from compressor.report.results import Results
-from tests.report.fixture import run
+from tests.report.fixture import run, small
 
 
-def printed(results: Results) -> str:
+def printed(results: Results, width: int = 160) -> str:
     stream = io.StringIO()
-    print_summary(results, Path("runs/quickstart"), Console(file=stream, width=160))
+    print_summary(results, Path("runs/quickstart"), Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -47,3 +47,16 @@ def test_a_narrow_table_does_not_break_the_line_above_it_and_an_empty_one_is_not
     empty = printed(run(rehearsal=True, quality={}, retention=None)).splitlines()
     assert line in empty
     assert not any("┃" in each for each in empty), "headings without rows"
+
+
+def test_the_summary_fits_a_terminal_of_80_columns() -> None:
+    for results in (run(), small("openvino_int8_weights", "openvino")):
+        shown = printed(results, 80)
+        assert max(map(len, shown.splitlines())) <= 80
+        assert "1 thread, " in shown
+    assert "thread(s)" not in shown
+
+
+def test_the_summary_names_a_precision_that_is_not_fp32() -> None:
+    assert "the student’s figures are those at int8_static" in printed(small())
+    assert "figures are those" not in printed(run())

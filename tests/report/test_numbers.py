@@ -47,3 +47,8 @@ from compressor.report.results import Interval
 )
 def test_figures_read_as_people_write_them(made: str, expected: str) -> None:
     assert made.replace("\u00a0", " ") == expected
+
+
+def test_threads_and_precisions_in_sentences() -> None:
+    assert [n.threads(k) for k in (1, 2, 16)] == ["1 thread", "2 threads", "16 threads"]
+    assert (n.at("fp32"), n.at("int8")) == ("", " at int8")

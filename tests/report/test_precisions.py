@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from compressor.report.headline import headline
 from compressor.report.html import html_report
 from compressor.report.markdown import markdown_report
 from compressor.report.precisions import precisions_figure, precisions_table
@@ -45,7 +46,7 @@ def searched(**changed: Any) -> Results:
 
 def test_every_precision_has_a_row_with_its_figures_and_verdict() -> None:
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in precisions_table(searched()).rows}
-    assert list(rows) == ["fp32", "fp16", "int8", "int4_weights", "int8_static"]
+    assert list(rows) == ["fp32 (default)", "fp16", "int8", "int4_weights", "int8_static"]
     assert rows["int8"][1:] == [
         "0.50",
         "+0.05",
@@ -53,11 +54,24 @@ def test_every_precision_has_a_row_with_its_figures_and_verdict() -> None:
         "97.0\N{NO-BREAK SPACE}%",
         "✓ fastest, balanced",
     ]
-    assert rows["fp32"][-1] == "– beaten by int8"
+    assert rows["fp32 (default)"][-1] == "– beaten by int8"
     assert rows["fp16"][-1] == "– slower than fp32, left out"
     assert rows["int4_weights"][-1] == "– slower than fp32"
     assert rows["int8_static"][-1] == "✕ failed"
     assert rows["int8_static"][1] == "not available"
+
+
+def test_what_differs_in_nothing_has_no_interval() -> None:
+    same = {"recall_delta_interval": {"low": 0.0, "high": -0.001}}
+    found = {"fp32": artifact(2_000_000, 1.0, 0.0, 1.0, **same), "int8": artifact(600_000, 0.5, 0.1, 0.5)}
+    rows = precisions_table(run(artifacts=found)).rows
+    assert [row[4].text for row in rows] == ["–", "−0.20 to +0.30"]
+
+
+def test_the_lead_counts_only_what_is_in_the_bundle() -> None:
+    (told,) = [each for each in headline(searched()).remarks if "exported artifacts" in each]
+    assert "int4_weights is slower than fp32" in told
+    assert "fp16" not in told
 
 
 def test_a_rehearsal_judges_no_quality() -> None:
@@ -74,12 +88,14 @@ def test_the_chart_has_a_bubble_for_each_that_was_timed_as_large_as_its_size() -
     areas = [radius**2 for radius in radii]
     assert areas[2] / areas[0] == pytest.approx(0.3, rel=0.02)
     assert "int8: +0.05 points at 1.00\N{NO-BREAK SPACE}ms" in figure.picture
+    styles = re.findall(r'<g class="(s\d)">', figure.picture)
+    assert styles == ["s6", "s2", "s1", "s2"], "what is slower and beaten is shown as slower"
     labels = re.findall(r'class="label"[^>]*>([^<]+)<', figure.picture)
     assert sorted(labels) == ["fp16", "fp32", "int4_weights", "int8"]
     assert dict(figure.legend) == {
         "s1": "worth having",
         "s2": "slower than fp32",
-        "s6": "beaten by another in everything",
+        "s6": "beaten by another",
     }
 
 

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from compressor.report.headline import headline
-from compressor.report.markdown import fenced, text
+from compressor.report.html import html_report
+from compressor.report.markdown import fenced, markdown_report, text
+from compressor.report.model_card import model_card
 from compressor.report.results import Results
 from compressor.report.write import write_report
-from tests.report.fixture import run
+from tests.report.fixture import run, small
 from tests.report.run_curves import curves
 from tests.report.run_examples import examples
 from tests.report.run_figures import quality
@@ -111,6 +113,33 @@ def test_the_page_can_be_read_aloud_and_on_a_phone(whole: dict[str, str]) -> Non
     assert any("width=device-width" in (meta.get("content") or "") for meta in page.all("meta"))
     assert "prefers-color-scheme: dark" in whole["report.html"]
     assert "@media print" in whole["report.html"]
+
+
+def test_the_figures_of_another_precision_than_fp32_say_so() -> None:
+    results = small()
+    told = headline(results)
+    assert told.sentence.startswith("The student at int8_static keeps ")
+    last = told.remarks[-1].replace("\u00a0", " ")
+    assert last == (
+        "One image and one text take the student 2.09 ms on one thread (CPU, int8_static); it is 1.08 MB on "
+        "disk at int8_static, 46.0 times smaller than its teacher at fp32."
+    )
+    page, text, card = html_report(results, {}), markdown_report(results, {}), model_card(results)
+    assert "student at int8_static" in page
+    assert "parameters at int8_static" in page
+    for written in (text, card):
+        assert "int8_static (the teacher in onnxruntime at fp32), 1 thread" in written
+        assert "On disk: the teacher at fp32; the student at int8_static." in written
+    assert "1.08\u00a0MB at int8_static" in card
+
+
+def test_fp32_is_named_in_no_sentence() -> None:
+    told = headline(run())
+    assert "fp32" not in told.sentence
+    assert told.remarks[-1].replace("\u00a0", " ") == (
+        "One image and one text take the student 2.09 ms on one thread (CPU); it is 3.53 MB on disk, "
+        "14.0 times smaller than its teacher."
+    )
 
 
 def test_the_verdict_says_what_results_hold() -> None:

@@ -88,19 +88,25 @@ def test_a_damaged_bundle_is_not_packed(folder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "bundle.zip").exists()
 
 
-def test_a_full_disk_leaves_the_old_archive(
+def test_an_archive_that_is_there_is_not_replaced(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle.zip").write_bytes(b"old")
+    with pytest.raises(
+        BundleError, match=r"bundle\.zip: is there already; name a file that is not, or remove"
+    ):
+        pack(exported, tmp_path / "bundle.zip")
+    assert (tmp_path / "bundle.zip").read_bytes() == b"old"
+
+
+def test_a_full_disk_leaves_no_archive(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "bundle.zip").write_bytes(b"old")
-
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(DiskFullError, match="no space left"):
         pack(exported, tmp_path / "bundle.zip")
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle.zip"]
-    assert (tmp_path / "bundle.zip").read_bytes() == b"old"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["bundle.rar", "bundle", "bundle.tar"])

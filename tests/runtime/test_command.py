@@ -65,7 +65,7 @@ def test_model_with_a_bias_gets_each_texts_sigmoid(bundle: Bundle, picture: Path
     [
         ("nowhere", "picture.png", "there is no such folder"),
         ("bundle", "nowhere.png", "nowhere.png: cannot be read: No such file or directory"),
-        ("bundle", "text.png", "image 0: "),
+        ("bundle", "text.png", "text.png: not an image in a supported format"),
     ],
 )
 def test_fault_is_one_sentence_and_exit_code_two(

@@ -210,6 +210,7 @@ def test_what_is_not_said_is_as_in_the_manifest(captioner: Exported) -> None:
             "captions pictures; it cannot be asked",
         ),
         (lambda w: w.caption(pictures(1)[0]), TypeError, "put a single one into a list"),
+        (lambda w: w.caption("photo.jpg"), TypeError, "caption takes a list of bytes or PIL images, not str"),
         (lambda w: w.caption([b"nothing"]), BadImageError, "image 0: "),
         (
             lambda w: w.caption([*pictures(9), b""], batch_size=4),
@@ -241,6 +242,11 @@ def test_what_a_captioner_cannot_do_is_one_sentence(
     [
         (lambda w: w.caption(pictures(1)), BundleError, "answers questions; give it one for every picture"),
         (lambda w: w.answer(pictures(1), "what"), TypeError, "put a single one into a list"),
+        (
+            lambda w: w.answer(pictures(1), [1]),
+            TypeError,
+            "answer takes a list of questions, not a list with int",
+        ),
         (lambda w: w.answer(pictures(2), ["what"]), ValueError, "2 images and 1 questions"),
         (
             lambda w: w.generate(np.zeros((2, 3, 32, 32), np.float32), np.zeros((1, 4), np.int64)),

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from compressor.errors import MissingResourceError, ModelError
+from compressor.recipe.base import resolve_path
 from compressor.recipe.teacher import (
     CheckpointTeacher,
     EmbeddingsTeacher,
@@ -43,6 +44,19 @@ def test_a_checkpoint_of_ours_teaches(tmp_path: Path) -> None:
     assert teacher.origin.startswith("checkpoint c: mobilenetv3")
     assert isinstance(teacher.encoder, torch.nn.Module)
     assert not any(parameter.requires_grad for parameter in teacher.encoder.parameters())
+
+
+def test_the_checkpoint_of_a_run_is_called_by_the_run(tmp_path: Path) -> None:
+    save_checkpoint(small_student(), tmp_path / "mine" / "checkpoint")
+    teacher = load_teacher(checkpoint(tmp_path / "mine" / "checkpoint"))
+    assert teacher.origin.startswith("checkpoint mine: mobilenetv3")
+    assert teacher.origin.endswith(", trained from nothing"), "not: random weights, which it no longer has"
+
+
+def test_the_shipped_teacher_says_its_licence_and_that_it_was_trained() -> None:
+    teacher = load_teacher(checkpoint(Path(resolve_path("builtin:scenes_teacher"))))
+    assert teacher.licence.startswith("Apache-2.0, trained from nothing on drawn scenes")
+    assert "random weights" not in teacher.origin
 
 
 @pytest.mark.parametrize("family", ["open_clip", "clip", "siglip"])

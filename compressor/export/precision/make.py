@@ -25,13 +25,14 @@ def make_precision(
     section: ExportSection,
     *,
     accepts: Callable[[Path], bool],
-    calibration: NDArray[np.float32] | NDArray[np.int64] | None = None,
+    calibration: NDArray[np.float32] | NDArray[np.int64] | str | None = None,
 ) -> GraphFile:
     """Write the version of `source` at `precision` (not fp32) to `target`, with a note on how it was made.
 
     `accepts` says whether a graph keeps the bounds of the parity gate: fp16 asks it whether the
     normalisations must stay float32. `calibration`: rows (N, ...) of the tower's input for int8_static, which
-    raises `DataError` without them. Raises whatever the quantisers raise for a graph they do not understand.
+    raises `DataError` without them; a string in their place says why there are none. Raises whatever the
+    quantisers raise for a graph they do not understand.
     """
     external = source.external is not None
     if precision == "int8":
@@ -39,8 +40,8 @@ def make_precision(
     if precision == "fp16":
         note = _half(source, target, external, accepts)
     elif precision == "int8_static":
-        if calibration is None:
-            raise DataError("there are no training pairs to calibrate it on")
+        if calibration is None or isinstance(calibration, str):
+            raise DataError(calibration or "there are no training pairs to calibrate it on")
         made = quantize_static_tower(
             source.path, target, calibration, section.calibration, section.parity, external
         )

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from compressor.data import missing_data
-from compressor.errors import MissingDependencyError, MissingResourceError, ModelError
+from compressor.errors import MissingResourceError, ModelError
 from compressor.pipeline.exporting.request import ExportOptions, ExportRequest, understand
 from compressor.pipeline.keys import versions
+from compressor.pipeline.libraries import require_libraries
 from compressor.pipeline.progress import Reporter
 from compressor.pipeline.publishing import add_documents
 from compressor.pipeline.runtimes import require_runtimes
@@ -23,6 +23,7 @@ from compressor.recipe.teacher import EmbeddingsTeacher, EnsembleTeacher, TextTe
 from compressor.runtime.manifest import read_manifest
 from compressor.runtime.schema import BundleManifest
 from compressor.runtime.writer_schema import WriterManifest
+from compressor.students.naming import checkpoint_name
 
 if TYPE_CHECKING:
     from compressor.pipeline.exporting.samples import Samples
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from compressor.students.generator import GenerativeModel
 
 Result = TypeVar("Result")
-_NEEDED = ("torch", "timm", "transformers", "open_clip", "onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,7 @@ def export_checkpoint(options: ExportOptions, reporter: Reporter) -> Exported:
     model that cannot be exported, or of which no precision passes its gate (the files are then beside the
     output folder, under `<name>-failed`).
     """
-    absent = [name for name in _NEEDED if find_spec(name) is None]
-    if absent:
-        raise MissingDependencyError(
-            f"an export needs {', '.join(absent)} (pip install 'compressor[train,cpu]')"
-        )
+    require_libraries("an export")
     request = understand(options)
     require_runtimes(request.recipe)
     lacking = [] if request.recipe.data is None else missing_data(request.recipe.data)
@@ -193,8 +189,8 @@ def _verdicts(made: Exported) -> str:
 
 
 def _name_of(teacher: Any) -> str:
-    named = getattr(teacher, "name", None) or getattr(teacher, "path", None)
-    return Path(str(named)).name
+    named = getattr(teacher, "name", None)
+    return Path(str(named)).name if named else checkpoint_name(Path(str(teacher.path)))
 
 
 class _Telling(logging.Handler):

@@ -12,7 +12,8 @@ from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
-from compressor.errors import BundleError, DataError, RecipeError
+from compressor.data.folder import image_names
+from compressor.errors import BundleError, DataError, MissingResourceError, RecipeError
 from compressor.files import read_json
 from compressor.pipeline.exporting.source import find_source
 from compressor.recipe import check_engines, check_export
@@ -60,19 +61,22 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The same, understood: `split` is where the samples are, `folder` where the bundle goes."""
+    """The same, understood: `split` is where the samples are, `folder` where the bundle goes, `given` what
+    names the data in a sentence."""
 
     recipe: ExportRecipe
     split: Split
     folder: Path
     licence: str | None
+    given: str = "the data"
 
 
 def understand(options: ExportOptions) -> ExportRequest:
     """Check everything that can be checked before weights are read.
 
     Raises `RecipeError` for options that make no sense, one a line; `BundleError` for an output folder that
-    holds something else than a bundle, which would be replaced; and as `find_source` does.
+    holds something else than a bundle, which would be replaced; for `images` that are not there or too few;
+    and as `find_source` does.
     """
     if options.split not in get_args(Split):
         raise RecipeError(f"--split {options.split}: the splits are train, val and test")
@@ -84,12 +88,16 @@ def understand(options: ExportOptions) -> ExportRequest:
     split = cast(Split, options.split)
     sections = {"teacher": source.section, "export": _export_keys(options)}
     if options.images is not None:
-        sections["data"] = _folder_keys(options.images, split, "int8_static" in options.precisions)
+        calibrates = "int8_static" in options.precisions
+        _check_images(options.images, calibrates)
+        sections["data"] = _folder_keys(options.images, split, calibrates)
     whole = _value(sections)
     if options.data is not None:
         assert isinstance(whole.content, dict)
         whole = Value(whole.content | {"data": _data_of(options.data)}, _TYPED, Path.cwd())
-    return ExportRequest(_validate(apply_overrides(whole, options.settings)), split, folder, options.licence)
+    recipe = _validate(apply_overrides(whole, options.settings))
+    given = "--images" if options.images is not None else "--data" if options.data is not None else "the data"
+    return ExportRequest(recipe, split, folder, options.licence, given)
 
 
 def _export_keys(options: ExportOptions) -> dict[str, Any]:
@@ -103,6 +111,20 @@ def _export_keys(options: ExportOptions) -> dict[str, Any]:
     if options.text_length is not None:
         keys["text_length"] = options.text_length
     return keys
+
+
+def _check_images(images: Path, calibrates: bool) -> None:
+    """Raise `MissingResourceError` without the folder, `DataError` for one with too few pictures to judge."""
+    folder = images.expanduser()
+    if not folder.is_dir():
+        raise MissingResourceError(f"--images: there is no folder {images}")
+    count = len(image_names(folder))
+    if count == 0:
+        raise DataError(f"--images: there are no pictures in {images}")
+    if count == 1 and calibrates:
+        raise DataError("--images: one picture cannot be split into calibration and comparison; give more")
+    if count == 1:
+        raise DataError("--images: one picture is too few to compare a model on; give more")
 
 
 def _folder_keys(images: Path, split: Split, calibrates: bool) -> dict[str, Any]:

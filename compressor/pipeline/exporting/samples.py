@@ -79,14 +79,20 @@ def writer_samples(model: GenerativeModel, samples: Samples, count: int) -> Writ
     return WriterSamples.of_pairs(samples.pairs, samples.kept, model, count)
 
 
-def calibration_samples(request: ExportRequest, model: Model) -> CalibrationSamples | None:
-    """Training pairs for static int8; none where no data are given: scenes do not show what photos reach."""
+def calibration_samples(request: ExportRequest, model: Model) -> CalibrationSamples | str | None:
+    """Training pairs for static int8, or the reason why the data that were given have none, so that only this
+    precision is not made. None where no data are given: scenes do not show what photos reach."""
     section, export = request.recipe.data, request.recipe.export
     if section is None or "int8_static" not in export.precisions or isinstance(section, QuestionsData):
         return None
-    return CalibrationSamples.of_pairs(
-        open_pairs(section, "train"), model.preprocessor, export.calibration.samples
-    )
+    try:
+        pairs = open_pairs(section, "train")
+        if not any(row.captions for row in pairs.rows):
+            return f"{request.given} has no captions, which int8_static is calibrated on"
+        return CalibrationSamples.of_pairs(pairs, model.preprocessor, export.calibration.samples)
+    except DataError as error:  # names folders of this machine, which no bundle does
+        log.warning("%s", error)
+        return f"{request.given} has no training pairs that int8_static could be calibrated on"
 
 
 def _drawn(image_size: int, count: int, asks: bool) -> DataSection:

@@ -11,6 +11,7 @@ from typing import Any
 from compressor.errors import DataError, MissingResourceError, ModelError
 from compressor.files import read_json
 from compressor.recipe.base import BUILTIN, resolve_path
+from compressor.students.naming import checkpoint_name
 
 _CONFIG = "config.json"
 _OPEN_CLIP = "open_clip_config.json"
@@ -53,7 +54,7 @@ def find_source(checkpoint: str, weights: Path | None = None) -> Source:
     if not (folder / _CONFIG).is_file() and (inside / _CONFIG).is_file():
         folder = inside
     beside = Path.cwd() if checkpoint.startswith(BUILTIN) else folder.absolute().parent
-    return Source(_section(folder), beside / f"{folder.name}-bundle")
+    return Source(_section(folder), beside / f"{checkpoint_name(folder)}-bundle")
 
 
 def _section(folder: Path) -> dict[str, Any]:
@@ -85,6 +86,8 @@ def _section(folder: Path) -> dict[str, Any]:
 
 def _open_clip(name: str, weights: Path) -> Source:
     path = weights.expanduser().absolute()
+    if not path.exists():
+        raise MissingResourceError(f"--weights: there is no file {weights}")
     section = {"kind": "open_clip", "name": name, "path": str(path)}
     return Source(section, path.parent / f"{path.stem if path.is_file() else path.name}-bundle")
 

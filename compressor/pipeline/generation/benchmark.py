@@ -10,6 +10,7 @@ from compressor.errors import BadImageError, DataError
 from compressor.files import write_json
 from compressor.pipeline.context import Context
 from compressor.pipeline.stage import Outcome, Stage
+from compressor.report.numbers import threads
 from compressor.runtime.schema import Role
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _INPUTS = 16
 def about(context: Context) -> str:
     section = context.recipe.benchmark
     rounds = f"{section.rounds} interleaved rounds"
-    return f"student against teacher, {section.threads} thread(s), {rounds}"
+    return f"student against teacher, {threads(section.threads)}, {rounds}"
 
 
 def inputs(context: Context) -> dict[str, Any]:
