@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,8 +20,9 @@ from starlette.types import Message, Receive, Scope, Send
 from compressor.errors import CompressorError
 from serving.bodies import Body, read_body
 from serving.call import Call
-from serving.endpoints import compare, encode, state, write
+from serving.endpoints import compare, encode, gallery, state, write
 from serving.errors import ApiError
+from serving.galleries import Galleries
 from serving.models import Models
 from serving.settings import Settings
 
@@ -53,6 +55,9 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "/encode/text": {"POST": Endpoint(encode.encode_text)},
     "/rank": {"POST": Endpoint(compare.rank)},
     "/classify": {"POST": Endpoint(compare.classify)},
+    "/search": {"POST": Endpoint(gallery.search, pictures=True)},
+    "/gallery": {"GET": Endpoint(gallery.show), "POST": Endpoint(gallery.add)},
+    "/gallery/delete": {"POST": Endpoint(gallery.delete_many)},
     "/caption": {"POST": Endpoint(write.caption, pictures=True)},
     "/answer": {"POST": Endpoint(write.answer)},
     "/models": {"GET": Endpoint(state.models)},
@@ -60,6 +65,11 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "/livez": {"GET": Endpoint(state.live)},
     "/readyz": {"GET": Endpoint(state.ready)},
 }
+OF_AN_ITEM: dict[str, dict[str, Endpoint]] = {
+    "": {"GET": Endpoint(gallery.get), "DELETE": Endpoint(gallery.delete)},
+    "/image": {"GET": Endpoint(gallery.thumbnail)},
+}
+_ITEM = re.compile(r"/gallery/([^/]+)(/image)?")
 
 
 class App:
@@ -72,6 +82,7 @@ class App:
         passed_on: dict[str, Callable[..., Awaitable[None]]] | None = None,
     ) -> None:
         self.models, self.settings = models, settings
+        self.galleries = Galleries(settings.gallery)
         self._passed_on = passed_on or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,14 +111,14 @@ class App:
 
     async def _answer(self, request: Request, deadline: float, number: str) -> Response:
         try:
-            endpoint = find(request.method, request.url.path)
+            endpoint, item = find(request.method, request.scope)
             body = Body()
             if request.method in ("POST", "PUT", "PATCH"):
                 body = await asyncio.wait_for(
                     read_body(request, self.settings.max_body, endpoint.pictures),
                     max(0.0, deadline - time.monotonic()),
                 )
-            call = Call(request, body, self.models, self.settings, deadline)
+            call = Call(request, body, self.models, self.settings, deadline, self.galleries, item)
             return await _while_connected(request, endpoint.handler(call))
         except ApiError as error:
             return error.response()
@@ -122,9 +133,18 @@ class App:
             ).response()
 
 
-def find(method: str, path: str) -> Endpoint:
-    """What answers a request. Raises `ApiError` 404 for another path, 405 for another method."""
+def find(method: str, scope: Scope) -> tuple[Endpoint, str | None]:
+    """What answers a request, and the id of an item in its path.
+
+    Raises `ApiError` 404 for another path, 405 for another method.
+    """
+    path, item = scope["path"], None
     methods = ENDPOINTS.get(path)
+    if methods is None or (method in ("GET", "DELETE") and path == "/gallery/delete"):
+        # An id may hold anything: a slash in it is written %2F, which the path no longer shows.
+        found = _ITEM.fullmatch((scope.get("raw_path") or path.encode()).partition(b"?")[0].decode("latin-1"))
+        if found is not None:
+            methods, item = OF_AN_ITEM[found[2] or ""], unquote(found[1])
     if methods is None:
         raise ApiError(404, "no_such_path", f"there is no {path[:200]} here")
     endpoint = methods.get("GET" if method == "HEAD" else method)
@@ -133,7 +153,7 @@ def find(method: str, path: str) -> Endpoint:
         raise ApiError(
             405, "wrong_method", f"{path} takes {allowed}, not {method[:20]}", headers={"Allow": allowed}
         )
-    return endpoint
+    return endpoint, item
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:

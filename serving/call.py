@@ -10,6 +10,7 @@ from starlette.requests import Request
 from compressor.runtime import Bundle, Writer
 from serving.bodies import Body
 from serving.errors import ApiError, wrong
+from serving.galleries import Galleries
 from serving.models import Item, Model, Models, Rows
 from serving.settings import Settings
 
@@ -23,6 +24,9 @@ class Call:
     models: Models
     settings: Settings
     deadline: float
+    galleries: Galleries
+    item: str | None = None
+    """The id in the path."""
 
     def value(self, name: str) -> Any:
         """A field of the body, or of the query where the body has none."""

@@ -93,12 +93,13 @@ def pictures(body: Body, param: str, settings: Settings) -> list[bytes | ApiErro
     if param not in body.fields:
         raise wrong("is missing; send pictures", param)
     return [
-        _or_error(value, f"{param}[{k}]")
+        picture_or_error(value, f"{param}[{k}]")
         for k, value in enumerate(list_of(body.fields[param], param, settings))
     ]
 
 
-def _or_error(value: Any, param: str) -> bytes | ApiError:
+def picture_or_error(value: Any, param: str) -> bytes | ApiError:
+    """The same as `picture_of`, with the error in place of the picture."""
     try:
         return picture_of(value, param)
     except ApiError as error:

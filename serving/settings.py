@@ -31,6 +31,7 @@ class Settings(BaseModel):
     max_items: int = Field(256, ge=1, description="Pictures or texts of one request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Of one picture.")
     max_text: int = Field(100_000, ge=1, description="Characters of one text.")
+    gallery: str | None = Field(None, description="Address of the gallery; null: beside the bundle.")
     decoders: int | None = Field(
         None, ge=1, le=256, description="Threads that decode; null: all usable cores."
     )
