@@ -58,11 +58,13 @@ def itemised(
     return JSONResponse({**head, "results": results})
 
 
-def all_or_error(items: Sequence[Item]) -> list[Rows]:
-    """The rows of all items. Raises the first error among them."""
+def all_or_error(items: Sequence[Item], param: str | None = None) -> list[Rows]:
+    """The rows of all items, which are called `param`. Raises the first error among them, saying whose it is."""
     rows: list[Rows] = []
-    for item in items:
+    for index, item in enumerate(items):
         if isinstance(item, ApiError):
+            if item.param is None and param is not None:
+                item.param = f"{param}[{index}]"
             raise item
         rows.append(item)
     return rows

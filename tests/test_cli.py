@@ -19,7 +19,19 @@ from compressor.cli import app, main
 from tests.integration.tiny import write_recipe
 from tests.runtime.fake_gpu import without
 
-COMMANDS = ("run", "ablate", "validate", "plan", "cache", "export", "evaluate", "report", "doctor", "schema")
+COMMANDS = (
+    "run",
+    "ablate",
+    "validate",
+    "plan",
+    "cache",
+    "export",
+    "evaluate",
+    "report",
+    "serve",
+    "doctor",
+    "schema",
+)
 
 
 def call(

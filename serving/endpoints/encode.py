@@ -20,7 +20,7 @@ async def encode_image(call: Call) -> Response:
     model, bundle = call.embedder()
     encoding = _encoding(call)
     rows = await call.embed_images(model, inputs.pictures(call.body, "images", call.settings))
-    return _answer(call, rows, {"model": model.name, "dimensions": bundle.embed_dim}, encoding)
+    return _answer(call, rows, {"model": model.name, "dimensions": bundle.embed_dim}, encoding, "images")
 
 
 async def encode_text(call: Call) -> Response:
@@ -30,7 +30,7 @@ async def encode_text(call: Call) -> Response:
     encoding = _encoding(call)
     texts = inputs.texts_of(inputs.structured(call.body, "texts"), "texts", call.settings)
     rows: list[Item] = list(await call.embed_texts(model, texts))
-    return _answer(call, rows, {"model": model.name, "dimensions": bundle.embed_dim}, encoding)
+    return _answer(call, rows, {"model": model.name, "dimensions": bundle.embed_dim}, encoding, "texts")
 
 
 async def embeddings(call: Call) -> Response:
@@ -44,7 +44,7 @@ async def embeddings(call: Call) -> Response:
             "dimensions",
         )
     items, tokens = await _mixed(call)
-    rows = answers.all_or_error(items)
+    rows = answers.all_or_error(items, "input")
     data = [
         {"object": "embedding", "index": index, "embedding": answers.vector(row, encoding)}
         for index, row in enumerate(rows)
@@ -88,7 +88,7 @@ def _encoding(call: Call) -> str:
     return "float" if value is None else inputs.choice_of(value, "encoding_format", _ENCODINGS)
 
 
-def _answer(call: Call, rows: list[Item], head: dict[str, Any], encoding: str) -> Response:
+def _answer(call: Call, rows: list[Item], head: dict[str, Any], encoding: str, param: str) -> Response:
     if answers.wants_octets(call.request):
-        return answers.octets(answers.all_or_error(rows))
+        return answers.octets(answers.all_or_error(rows, param))
     return answers.itemised(head, rows, lambda row: {"embedding": answers.vector(row, encoding)})

@@ -74,7 +74,7 @@ def test_a_damaged_picture_has_an_error_in_its_place_and_its_neighbours_their_ro
     strict = ask(
         "POST", "/encode/image", json={"images": sent}, headers={"Accept": "application/octet-stream"}
     )
-    assert strict.status_code == 400
+    assert (strict.status_code, strict.json()["error"]["param"]) == (400, "images[1]")
 
 
 def test_openai_embeddings_of_texts_and_pictures(ask: Ask, bundle: Bundle, files: list[bytes]) -> None:
