@@ -59,7 +59,7 @@ def itemised(
 
 
 def all_or_error(items: Sequence[Item], param: str | None = None) -> list[Rows]:
-    """The rows of all items, which are called `param`. Raises the first error among them, saying whose it is."""
+    """The rows of all items, called `param`. Raises the first error among them, saying whose it is."""
     rows: list[Rows] = []
     for index, item in enumerate(items):
         if isinstance(item, ApiError):
