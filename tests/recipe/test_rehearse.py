@@ -57,7 +57,7 @@ def test_everything_else_is_tiny(load: Load) -> None:
     assert (small.teacher.fine_tune.steps, small.teacher.fine_tune.epochs) == (1, None)
     assert small.evaluate.bootstrap == 50
     benchmark = small.benchmark
-    assert (benchmark.warmup, benchmark.rounds, benchmark.repeats, benchmark.batch_sizes) == (1, 2, 1, (1,))
+    assert (benchmark.warmup, benchmark.rounds, benchmark.repeats, benchmark.batch_sizes) == (3, 5, 3, (1,))
     assert small.export.parity.samples == 8
 
 
