@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -23,6 +23,7 @@ from serving.call import Call
 from serving.endpoints import compare, encode, gallery, state, write
 from serving.errors import ApiError
 from serving.galleries import Galleries
+from serving.keys import Keys
 from serving.models import Models
 from serving.settings import Settings
 
@@ -43,10 +44,12 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A path and what answers it. `pictures`: the body may be a picture's bytes."""
+    """A path and what answers it. `pictures`: the body may be a picture's bytes. `key`: whether one is needed
+    where keys are set, always, or never."""
 
     handler: Handler
     pictures: bool = False
+    key: Literal["set", "always", "never"] = "set"
 
 
 ENDPOINTS: dict[str, dict[str, Endpoint]] = {
@@ -61,9 +64,9 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "/caption": {"POST": Endpoint(write.caption, pictures=True)},
     "/answer": {"POST": Endpoint(write.answer)},
     "/models": {"GET": Endpoint(state.models)},
-    "/models/reload": {"POST": Endpoint(state.reload)},
-    "/livez": {"GET": Endpoint(state.live)},
-    "/readyz": {"GET": Endpoint(state.ready)},
+    "/models/reload": {"POST": Endpoint(state.reload, key="always")},
+    "/livez": {"GET": Endpoint(state.live, key="never")},
+    "/readyz": {"GET": Endpoint(state.ready, key="never")},
 }
 OF_AN_ITEM: dict[str, dict[str, Endpoint]] = {
     "": {"GET": Endpoint(gallery.get), "DELETE": Endpoint(gallery.delete)},
@@ -83,6 +86,7 @@ class App:
     ) -> None:
         self.models, self.settings = models, settings
         self.galleries = Galleries(settings.gallery)
+        self.keys = Keys(settings.keys, settings.keys_file)
         self._passed_on = passed_on or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,6 +116,8 @@ class App:
     async def _answer(self, request: Request, deadline: float, number: str) -> Response:
         try:
             endpoint, item = find(request.method, request.scope)
+            if endpoint.key != "never":
+                self.keys.check(request.headers.get("authorization", ""), endpoint.key == "always")
             body = Body()
             if request.method in ("POST", "PUT", "PATCH"):
                 body = await asyncio.wait_for(

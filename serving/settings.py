@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from compressor.errors import DataError
 
 PREFIX = "COMPRESSOR_"
+_SEPARATORS = {"bundles": os.pathsep, "keys": ","}
 
 
 class Settings(BaseModel):
@@ -31,6 +32,8 @@ class Settings(BaseModel):
     max_items: int = Field(256, ge=1, description="Pictures or texts of one request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Of one picture.")
     max_text: int = Field(100_000, ge=1, description="Characters of one text.")
+    keys: tuple[str, ...] = Field((), description="Bearer keys, separated by commas in the environment.")
+    keys_file: str | None = Field(None, description="A file with one key a line, read again when it changes.")
     gallery: str | None = Field(None, description="Address of the gallery; null: beside the bundle.")
     decoders: int | None = Field(
         None, ge=1, le=256, description="Threads that decode; null: all usable cores."
@@ -47,7 +50,8 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     for name in Settings.model_fields:
         value = found.get(PREFIX + name.upper())
         if value:
-            given[name] = value.split(os.pathsep) if name == "bundles" else value
+            separator = _SEPARATORS.get(name)
+            given[name] = [part for part in value.split(separator) if part] if separator else value
     try:
         return Settings.model_validate(given)
     except ValidationError as error:

@@ -112,7 +112,7 @@ BODIES: list[tuple[str, dict[str, Any], int, str]] = [
         413,
         "too_many_items",
     ),
-    ("/models/reload", {"json": {"model": "other"}}, 404, "no_such_model"),
+    ("/models/reload", {"json": {"model": "other"}}, 403, "wrong_key"),
     ("/nowhere", {"json": {}}, 404, "no_such_path"),
     ("/models", {"json": {}}, 405, "wrong_method"),
 ]

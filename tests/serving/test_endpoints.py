@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from compressor.runtime import Bundle
+from serving.app import App
+from serving.keys import Keys
 from tests.serving.conftest import Ask
 
 
@@ -144,8 +146,15 @@ def test_it_lives_and_is_ready(ask: Ask) -> None:
     assert ask("GET", "/readyz").json() == {"status": "ok", "models": ["toy"]}
 
 
-def test_a_bundle_is_read_again_while_the_old_one_answers(ask: Ask) -> None:
-    assert ask("POST", "/models/reload", json={"model": "toy"}).status_code == 200
+def test_a_bundle_is_read_again_by_who_has_a_key(ask: Ask, app: App) -> None:
+    key = {"Authorization": f"Bearer {'k' * 20}"}
+    assert ask("POST", "/models/reload", json={"model": "toy"}, headers=key).status_code == 403
+    app.keys = Keys(("k" * 20,))
+    assert ask("POST", "/models/reload", json={"model": "toy"}, headers=key).status_code == 200
+    assert ask("POST", "/encode/text", json={"texts": ["a"]}).status_code == 401
+    assert ask("POST", "/encode/text", json={"texts": ["a"]}, headers=key).status_code == 200
+    assert ask("GET", "/livez").status_code == ask("GET", "/readyz").status_code == 200
+    app.keys = Keys()
     assert ask("POST", "/encode/text", json={"texts": ["a"]}).status_code == 200
 
 
