@@ -104,6 +104,9 @@ class App:
             response.headers.setdefault(name, value)
         with suppress(OSError):
             await response(scope, receive, send)
+        if self.models.metrics is not None:
+            known = scope["path"] if scope["path"] in ENDPOINTS else "other"
+            self.models.metrics.answered(known, response.status_code)
         log.info(
             "%s %s %d %.1f ms",
             scope["method"],

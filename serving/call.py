@@ -62,4 +62,6 @@ class Call:
 
     async def embed_texts(self, model: Model, texts: list[str]) -> Rows:
         """Unit rows (N, D)."""
-        return await self.models.run(model, "text", model.opened.preprocessor.texts(texts), self.deadline)
+        with self.models.timed("tokenise", model):
+            ids = model.opened.preprocessor.texts(texts)
+        return await self.models.run(model, "text", ids, self.deadline)

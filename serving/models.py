@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,9 @@ from compressor.runtime import Bundle, Writer
 from compressor.runtime.manifest import read_manifest
 from compressor.runtime.schema import MANIFEST, BundleManifest
 from compressor.runtime.session import usable_cores
-from serving.batching import Engine, Lane, Observe
+from serving.batching import Engine, Lane
 from serving.errors import ApiError, of_engine, of_image
+from serving.metrics import Metrics
 from serving.settings import Settings
 
 _MOST_TEXTS = 8
@@ -73,11 +75,11 @@ class Models:
     """All models by name, the first of which answers requests that name none; and the threads that decode."""
 
     def __init__(
-        self, folders: Mapping[str, Path], settings: Settings, observe: Callable[[str], Observe] | None = None
+        self, folders: Mapping[str, Path], settings: Settings, metrics: Metrics | None = None
     ) -> None:
         """Open every bundle. Raises `BundleError` for one that cannot be."""
         self.settings = settings
-        self._observe = observe
+        self.metrics = metrics
         self._decoders = ThreadPoolExecutor(settings.decoders or usable_cores(), "decode")
         self._models = {name: self._open(name, folder) for name, folder in folders.items()}
 
@@ -105,6 +107,10 @@ class Models:
         old.engine.close()
         return fresh
 
+    def timed(self, stage: str, model: Model) -> AbstractContextManager[None]:
+        """Time a stage of a request for the metrics, where there are any."""
+        return nullcontext() if self.metrics is None else self.metrics.stage(stage, model.name)
+
     def close(self) -> None:
         """Answer what waits, then end all threads."""
         for model in self._models.values():
@@ -122,7 +128,7 @@ class Models:
             low_memory=settings.low_memory,
             fast_decode=settings.fast_decode,
         )
-        observe = None if self._observe is None else self._observe(name)
+        observe = None if self.metrics is None else self.metrics.batches(name)
         engine = Engine(_lanes(opened, settings.max_batch), settings.queue, observe=observe)
         return Model(name, folder, opened, sha256_file(folder / MANIFEST), engine)
 
@@ -135,7 +141,8 @@ class Models:
 
     def _decoded(self, model: Model, file: bytes) -> Item:
         try:
-            return model.opened.preprocessor.images([file], self.settings.max_pixels)[0]
+            with self.timed("decode", model):
+                return model.opened.preprocessor.images([file], self.settings.max_pixels)[0]
         except BadImageError as error:
             return of_image(error)
 
@@ -144,6 +151,8 @@ class Models:
         its rows out of the queue."""
         try:
             future = model.engine.submit(lane, rows, deadline)
+            if self.metrics is not None:
+                self.metrics.waiting(model.name, model.engine.waiting)
             waiting = asyncio.wrap_future(future)
             return await asyncio.wait_for(waiting, max(0.0, deadline - time.monotonic()))
         except TimeoutError as error:

@@ -15,6 +15,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 import bentoml
 
 from serving.app import App
+from serving.metrics import Metrics
 from serving.models import Models
 from serving.settings import from_environment, named_folders
 
@@ -47,7 +48,7 @@ class Service:
 
     def __init__(self) -> None:
         settings = from_environment()
-        self.models = Models(named_folders(settings), settings)
+        self.models = Models(named_folders(settings), settings, Metrics())
         Front.app = App(self.models, settings)
 
     def __is_ready__(self) -> bool:

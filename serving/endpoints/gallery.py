@@ -31,7 +31,8 @@ async def search(call: Call) -> Response:
     started = time.perf_counter()
     query = await _query(call, model)
     encoded = time.perf_counter()
-    (hits,) = await call.galleries.call(gallery.search, query, count, where)
+    with call.models.timed("index", model):
+        (hits,) = await call.galleries.call(gallery.search, query, count, where)
     took = {"encode": encoded - started, "index": time.perf_counter() - encoded}
     return JSONResponse(
         {

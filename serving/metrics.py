@@ -1,0 +1,73 @@
+"""What `/metrics` counts and times beside BentoML's own: each stage of a request, batches, queues, refusals.
+
+`prometheus_client` is imported by the first worker that makes one of these, not with the module: BentoML says
+where several workers keep their counts only when a worker starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any
+
+from serving.batching import Observe
+
+STAGES = ("decode", "tokenise", "queue", "inference", "index")
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics:
+    """Prometheus metrics of one worker."""
+
+    def __init__(self, registry: Any = None) -> None:
+        """`registry`: of prometheus_client; None is its usual one."""
+        from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+
+        where: Any = {"registry": REGISTRY if registry is None else registry}
+        self._stages = Histogram(
+            "compressor_stage_seconds",
+            "Seconds of a stage of a request, waiting for a model among them",
+            ["stage", "model"],
+            buckets=_SECONDS,
+            **where,
+        )
+        self._batches = Histogram(
+            "compressor_batch_rows", "Rows of a batch", ["model", "lane"], buckets=_ROWS, **where
+        )
+        self._answers = Counter("compressor_answers_total", "Answers", ["path", "status"], **where)
+        self._waiting = Gauge(
+            "compressor_queue_rows",
+            "Rows that wait for a model",
+            ["model"],
+            multiprocess_mode="livesum",
+            **where,
+        )
+
+    @contextmanager
+    def stage(self, name: str, model: str) -> Iterator[None]:
+        """Time a stage."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._stages.labels(name, model).observe(perf_counter() - started)
+
+    def batches(self, model: str) -> Observe:
+        """What an engine tells of its batches."""
+
+        def observe(lane: str, rows: int, waited: float, ran: float) -> None:
+            self._batches.labels(model, lane).observe(rows)
+            self._stages.labels("queue", model).observe(waited)
+            self._stages.labels("inference", model).observe(ran)
+
+        return observe
+
+    def answered(self, path: str, status: int) -> None:
+        """Count an answer; `path` is one that is served, or `other`: callers do not make up labels."""
+        self._answers.labels(path, str(status)).inc()
+
+    def waiting(self, model: str, rows: int) -> None:
+        """How many rows wait now."""
+        self._waiting.labels(model).set(rows)
