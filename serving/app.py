@@ -65,6 +65,7 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "/answer": {"POST": Endpoint(write.answer)},
     "/models": {"GET": Endpoint(state.models)},
     "/models/reload": {"POST": Endpoint(state.reload, key="always")},
+    "/openapi.json": {"GET": Endpoint(state.described, key="never")},
     "/livez": {"GET": Endpoint(state.live, key="never")},
     "/readyz": {"GET": Endpoint(state.ready, key="never")},
 }

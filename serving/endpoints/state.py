@@ -15,6 +15,7 @@ from serving import inputs
 from serving.call import Call
 from serving.errors import ApiError
 from serving.models import Model, Models
+from serving.openapi import description
 
 _CANARY = 5.0
 """Seconds for a canary."""
@@ -23,6 +24,11 @@ _CANARY = 5.0
 async def models(call: Call) -> Response:
     """Every bundle that is served."""
     return JSONResponse({"models": [model.described() for model in call.models]})
+
+
+async def described(call: Call) -> Response:
+    """The service in OpenAPI's words."""
+    return JSONResponse(description())
 
 
 async def reload(call: Call) -> Response:
