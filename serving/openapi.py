@@ -6,7 +6,8 @@ from typing import Any
 
 from compressor import __version__
 
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+_FILE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+PIXEL = f"data:image/png;base64,{_FILE}"
 """A picture of one red pixel, which examples can be run with."""
 
 Schema = dict[str, Any]
