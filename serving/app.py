@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from compressor.errors import CompressorError
 from serving.bodies import Body, read_body
 from serving.call import Call
-from serving.endpoints import compare, encode, gallery, state, write
+from serving.endpoints import compare, encode, gallery, page, state, write
 from serving.errors import ApiError
 from serving.galleries import Galleries
 from serving.keys import Keys
@@ -68,6 +68,7 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "/openapi.json": {"GET": Endpoint(state.described, key="never")},
     "/livez": {"GET": Endpoint(state.live, key="never")},
     "/readyz": {"GET": Endpoint(state.ready, key="never")},
+    **{path: {"GET": Endpoint(page.show, key="never")} for path in page.FILES},
 }
 OF_AN_ITEM: dict[str, dict[str, Endpoint]] = {
     "": {"GET": Endpoint(gallery.get), "DELETE": Endpoint(gallery.delete)},

@@ -161,6 +161,9 @@ def _paths() -> dict[str, dict[str, Schema]]:
         "/livez": {"get": _call("The process answers")},
         "/readyz": {"get": _call("Every model answers a canary")},
         "/openapi.json": {"get": _call("This description")},
+        "/": {"get": _call("A page to try it with", gives="text/html")},
+        "/page.css": {"get": _call("Its style", gives="text/css")},
+        "/page.js": {"get": _call("Its script", gives="text/javascript")},
     }
 
 
