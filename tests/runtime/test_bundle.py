@@ -178,9 +178,7 @@ def test_failed_precision_is_refused_unless_asked_for(folder: Path) -> None:
 
 def test_precision_that_could_not_be_made_says_why(folder: Path) -> None:
     mark(folder, not_made={"fp16": "no such operator"})
-    with pytest.raises(
-        BundleError, match=r"no precision 'fp16' \(no such operator\)"
-    ):
+    with pytest.raises(BundleError, match=r"no precision 'fp16' \(no such operator\)"):
         Bundle.open(folder, precision="fp16")
 
 
