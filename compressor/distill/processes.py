@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+from contextlib import suppress
 
 import torch
 import torch.distributed as distributed
@@ -21,9 +23,23 @@ def keep_to_cpu() -> bool:
 def process_state() -> PartialState:
     """Rank, world and device of this process.
 
-    Joins the process group under `torchrun` or `accelerate launch`.
+    Joins the process group under `torchrun` or `accelerate launch`, and leaves it when the process ends.
     """
-    return PartialState(cpu=keep_to_cpu())
+    state = PartialState(cpu=keep_to_cpu())
+    atexit.unregister(_leave)
+    atexit.register(_leave)
+    return state
+
+
+def _leave() -> None:
+    """End the group's threads while Python still runs.
+
+    Left to the libraries' destructors they abort the process now and then, which torchrun takes for a failure
+    and stops all the others.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        with suppress(Exception):  # another process may be gone already
+            distributed.destroy_process_group()
 
 
 def barrier() -> None:
