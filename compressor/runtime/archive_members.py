@@ -105,7 +105,10 @@ def _zipped(archive: Path) -> Generator[Member]:
             if entry.is_dir() or kind not in (0, stat.S_IFREG) or entry.orig_filename != entry.filename:
                 raise _no_file(archive, entry.orig_filename)
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise NotImplementedError("a method of compression that it does not use")
+                raise BundleError(
+                    f"{archive}: not an archive that `bundle pack` wrote: "
+                    "a method of compression that it does not use"
+                )
             with packed.open(entry) as content:
                 yield Member(entry.filename, entry.file_size, content)
                 if content.read(1):  # also compares the checksum
