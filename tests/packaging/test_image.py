@@ -55,6 +55,14 @@ def test_the_last_stage_brings_neither_a_compiler_nor_root(steps: list[tuple[str
     assert int(uid) > 0
 
 
+def test_bytecode_is_compiled_and_holds_whatever_the_dates_of_files(steps: list[tuple[str, str]]) -> None:
+    ran = [what for word, what in stage(steps, "builder") if word == "RUN"]
+    installs = [part for what in ran for part in what.split("&&") if "--python /opt/compressor" in part]
+    assert installs
+    assert all("--no-compile" in install for install in installs)
+    assert ran[-1].endswith("compileall -q --invalidation-mode unchecked-hash /opt/compressor/lib")
+
+
 def test_the_base_is_pinned(steps: list[tuple[str, str]]) -> None:
     (base,) = (what for word, what in steps if word == "ARG" and what.startswith("BASE="))
     assert re.fullmatch(r"BASE=python:\d+\.\d+\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?", base)
