@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,9 @@ from compressor.runtime.manifest import read_manifest
 from compressor.runtime.schema import MANIFEST, BundleManifest
 from compressor.runtime.session import usable_cores
 from serving.batching import Engine, Lane
+from serving.decoding import Decoders
 from serving.errors import ApiError, of_engine, of_image
+from serving.mailbox import Mailbox
 from serving.metrics import Metrics
 from serving.settings import Settings
 
@@ -80,7 +81,8 @@ class Models:
         """Open every bundle. Raises `BundleError` for one that cannot be."""
         self.settings = settings
         self.metrics = metrics
-        self._decoders = ThreadPoolExecutor(settings.decoders or usable_cores(), "decode")
+        self._decoders = Decoders(settings.decoders or usable_cores())
+        self._mailbox = Mailbox()
         self._models = {name: self._open(name, folder) for name, folder in folders.items()}
 
     def __iter__(self) -> Any:
@@ -129,15 +131,20 @@ class Models:
             fast_decode=settings.fast_decode,
         )
         observe = None if self.metrics is None else self.metrics.batches(name)
-        engine = Engine(_lanes(opened, settings.max_batch), settings.queue, observe=observe)
+        engine = Engine(self._lanes(opened), settings.queue, observe=observe)
         return Model(name, folder, opened, sha256_file(folder / MANIFEST), engine)
+
+    def _lanes(self, opened: Bundle | Writer) -> dict[str, Lane]:
+        most = self.settings.max_batch
+        if isinstance(opened, Bundle):
+            decoding = Lane(opened.run_images, most, more=lambda: self._decoders.backlog > 0)
+            return {"image": decoding, "text": Lane(opened.run_texts, most)}
+        return {"write": Lane(partial(_write, opened), min(most, _MOST_TEXTS))}
 
     async def pixels(self, model: Model, files: Sequence[bytes]) -> list[Item]:
         """Every file decoded for the model, in the threads for it; what is wrong with one is its own."""
-        loop = asyncio.get_running_loop()
-        return await asyncio.gather(
-            *(loop.run_in_executor(self._decoders, self._decoded, model, file) for file in files)
-        )
+        decoding = [self._decoders.submit(partial(self._decoded, model), file) for file in files]
+        return [await self._mailbox.result(future) for future in decoding]
 
     def _decoded(self, model: Model, file: bytes) -> Item:
         try:
@@ -150,11 +157,8 @@ class Models:
         """Rows through a lane of the model. Raises `ApiError` 429, 503 or 504; a caller that goes away takes
         its rows out of the queue."""
         try:
-            future = model.engine.submit(lane, rows, deadline)
-            if self.metrics is not None:
-                self.metrics.waiting(model.name, model.engine.waiting)
-            waiting = asyncio.wrap_future(future)
-            return await asyncio.wait_for(waiting, max(0.0, deadline - time.monotonic()))
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await self._mailbox.result(model.engine.submit(lane, rows, deadline))
         except TimeoutError as error:
             raise ApiError(504, "deadline", "the deadline passed before the answer was there") from error
         except Exception as error:
@@ -168,16 +172,14 @@ class Models:
         good = {index: item for index, item in enumerate(items) if not isinstance(item, ApiError)}
         answers: list[Item] = list(items)
         if good:
-            rows = await self.run(model, lane, np.stack(list(good.values())), deadline)
+            rows = await self.run(model, lane, _stacked(list(good.values())), deadline)
             for index, row in zip(good, rows, strict=True):
                 answers[index] = row
         return answers
 
 
-def _lanes(opened: Bundle | Writer, max_batch: int) -> dict[str, Lane]:
-    if isinstance(opened, Bundle):
-        return {"image": Lane(opened.run_images, max_batch), "text": Lane(opened.run_texts, max_batch)}
-    return {"write": Lane(partial(_write, opened), min(max_batch, _MOST_TEXTS))}
+def _stacked(rows: list[Rows]) -> Rows:
+    return rows[0][None] if len(rows) == 1 else np.stack(rows)
 
 
 def _write(writer: Writer, jobs: Rows) -> Rows:

@@ -13,6 +13,7 @@ from typing import Any, cast
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from serving.app import App
 from serving.metrics import Metrics
@@ -31,10 +32,20 @@ class Front:
         self._inner = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan" and not _traced():
+            # BentoML's own middleware stands outside of this one and takes longer than embedding a text does;
+            # its limit of time keeps a timer of every request long after the answer. Requests go around it.
+            application = scope["app"]
+            application.middleware_stack = Front(application.middleware_stack)
         if scope["type"] != "http" or scope["path"] in _PASSED_ON or Front.app is None:
             await self._inner(scope, receive, send)
             return
         await Front.app(scope, receive, send)
+
+
+def _traced() -> bool:
+    """True where BentoML is configured to collect traces, which its middleware does."""
+    return bool(BentoMLContainer.tracing.sample_rate.get())
 
 
 @bentoml.service(
