@@ -20,9 +20,9 @@ from compressor.runtime import Bundle, Writer
 from compressor.runtime.manifest import read_manifest
 from compressor.runtime.schema import MANIFEST, BundleManifest
 from compressor.runtime.session import usable_cores
-from serving.batching import Engine, Lane
+from serving.batching import Engine, Lane, OverloadedError
 from serving.decoding import Decoders
-from serving.errors import ApiError, of_engine, of_image
+from serving.errors import ApiError, of_engine, of_image, overloaded
 from serving.mailbox import Mailbox
 from serving.metrics import Metrics
 from serving.settings import Settings
@@ -81,7 +81,7 @@ class Models:
         """Open every bundle. Raises `BundleError` for one that cannot be."""
         self.settings = settings
         self.metrics = metrics
-        self._decoders = Decoders(settings.decoders or usable_cores())
+        self._decoders = Decoders(settings.decoders or usable_cores(), settings.queue)
         self._mailbox = Mailbox()
         self._models = {name: self._open(name, folder) for name, folder in folders.items()}
 
@@ -142,9 +142,19 @@ class Models:
         return {"write": Lane(partial(_write, opened), min(most, _MOST_TEXTS))}
 
     async def pixels(self, model: Model, files: Sequence[bytes]) -> list[Item]:
-        """Every file decoded for the model, in the threads for it; what is wrong with one is its own."""
-        decoding = [self._decoders.submit(partial(self._decoded, model), file) for file in files]
-        return [await self._mailbox.result(future) for future in decoding]
+        """Every file decoded for the model, in the threads for it; what is wrong with one is its own.
+
+        Raises `ApiError` 429 where too many wait already. A caller that goes away takes its files out.
+        """
+        try:
+            decoding = self._decoders.submit(partial(self._decoded, model), files)
+        except OverloadedError as error:
+            raise overloaded(error) from error
+        try:
+            return [await self._mailbox.result(future) for future in decoding]
+        finally:
+            for future in decoding:
+                future.cancel()
 
     def _decoded(self, model: Model, file: bytes) -> Item:
         try:
