@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import re
 import secrets
 import time
@@ -21,14 +20,17 @@ from starlette.types import Receive, Scope, Send
 from compressor.errors import CompressorError
 from serving.bodies import Body, read_body
 from serving.call import Call
-from serving.endpoints import compare, encode, gallery, page, state, write
+from serving.cors import Cors
+from serving.endpoints import compare, encode, gallery, page, state
+from serving.endpoints import write as writing
 from serving.errors import ApiError
 from serving.galleries import Galleries
 from serving.keys import Keys
+from serving.logs import Entry, items_of, method_of, trace_of, write
 from serving.models import Models
 from serving.settings import Settings
-
-log = logging.getLogger("compressor.serving")
+from serving.tracing import Tracing
+from serving.urls import Fetcher
 
 Handler = Callable[[Call], Coroutine[Any, Any, Response]]
 _GONE = 499
@@ -66,8 +68,9 @@ ENDPOINTS: dict[str, dict[str, Endpoint]] = {
     "/search": {"POST": Endpoint(gallery.search, pictures=True)},
     "/gallery": {"GET": Endpoint(gallery.show), "POST": Endpoint(gallery.add)},
     "/gallery/delete": {"POST": Endpoint(gallery.delete_many)},
-    "/caption": {"POST": Endpoint(write.caption, pictures=True)},
-    "/answer": {"POST": Endpoint(write.answer)},
+    "/gallery/rebuild": {"POST": Endpoint(gallery.rebuild, key="always")},
+    "/caption": {"POST": Endpoint(writing.caption, pictures=True)},
+    "/answer": {"POST": Endpoint(writing.answer)},
     "/models": {"GET": Endpoint(state.models)},
     "/models/reload": {"POST": Endpoint(state.reload, key="always")},
     "/openapi.json": {"GET": Endpoint(state.described, key="never")},
@@ -90,10 +93,16 @@ class App:
         models: Models,
         settings: Settings,
         passed_on: dict[str, Callable[..., Awaitable[None]]] | None = None,
+        fetcher: Fetcher | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
+        """`fetcher`: of pictures by address; without one its own where the settings allow them."""
         self.models, self.settings = models, settings
-        self.galleries = Galleries(settings.gallery)
+        self.galleries = Galleries(models, settings)
         self.keys = Keys(settings.keys, settings.keys_file)
+        self.cors = Cors(settings.cors)
+        self.fetcher = fetcher or (Fetcher(settings) if settings.urls else None)
+        self.tracing = tracing
         self._passed_on = passed_on or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,27 +114,38 @@ class App:
         request = Request(scope, receive)
         given = request.headers.get("x-request-id", "")
         number = given if _ID.fullmatch(given) else f"{next(_NUMBERS) % 2**64:016x}"
+        entry = Entry(number, method_of(request.method), template(scope))
+        entry.trace_id = trace_of(request.headers.get("traceparent", ""))
+        span = self.tracing.begin(request.headers, entry) if self.tracing else None
         started = time.monotonic()
-        response = await self._answer(request, started + self.settings.deadline, number)
-        given_names = {name for name, _ in response.raw_headers}
-        response.raw_headers += [header for header in _HEADERS if header[0] not in given_names]
+        response = await self._answer(request, started + self.settings.deadline, entry)
+        entry.status = response.status_code
+        own = {name for name, _ in response.raw_headers}
+        response.raw_headers += [header for header in _HEADERS if header[0] not in own]
         response.raw_headers.append((b"x-request-id", number.encode()))
+        for name, value in self.cors.headers(request.headers).items():
+            response.headers.setdefault(name, value)
         with suppress(OSError):
             await response(scope, receive, send)
+        entry.ms = round((time.monotonic() - started) * 1e3, 2)
         if self.models.metrics is not None:
-            known = scope["path"] if scope["path"] in ENDPOINTS else "other"
-            self.models.metrics.answered(known, response.status_code, time.monotonic() - started)
-        log.info(
-            "%s %s %d %.1f ms",
-            scope["method"],
-            scope["path"],
-            response.status_code,
-            (time.monotonic() - started) * 1e3,
-            extra={"request_id": number},
-        )
+            self.models.metrics.answered(entry.path, entry.status, entry.ms / 1e3)
+        if self.tracing:
+            self.tracing.end(span, entry)
+        write(entry)
 
-    async def _answer(self, request: Request, deadline: float, number: str) -> Response:
+    def close(self) -> None:
+        """End what the application began beside requests."""
+        if self.fetcher:
+            self.fetcher.close()
+        if self.tracing:
+            self.tracing.close()
+
+    async def _answer(self, request: Request, deadline: float, entry: Entry) -> Response:
         try:
+            preflight = self.cors.preflight(request.method, request.headers)
+            if preflight is not None:
+                return preflight
             endpoint, item = find(request.method, request.scope)
             if endpoint.key != "never":
                 self.keys.check(request.headers.get("authorization", ""), endpoint.key == "always")
@@ -133,19 +153,27 @@ class App:
             if request.method in ("POST", "PUT", "PATCH"):
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     body = await read_body(request, self.settings.max_body, endpoint.pictures)
+                entry.items = items_of(body)
             call = Call(request, body, self.models, self.settings, deadline, self.galleries, item)
-            return await _while_connected(request, endpoint.handler(call))
+            return await _while_connected(request, self._handled(endpoint, call))
         except ApiError as error:
-            return error.response()
+            told = error
         except TimeoutError:
-            return ApiError(504, "deadline", "the deadline passed before the request was whole").response()
+            told = ApiError(504, "deadline", "the deadline passed before the request was whole")
         except CompressorError as error:
-            return ApiError(422, "invalid_value", str(error)).response()
-        except Exception:
-            log.exception("request %s failed", number)
-            return ApiError(
-                500, "internal", f"something went wrong here; the log has it under {number}"
-            ).response()
+            told = ApiError(422, "invalid_value", str(error))
+        except Exception as error:
+            entry.failed(error)
+            told = ApiError(
+                500, "internal", f"something went wrong here; the log has it under {entry.request_id}"
+            )
+        entry.code = told.code
+        return told.response()
+
+    async def _handled(self, endpoint: Endpoint, call: Call) -> Response:
+        if self.fetcher is not None:
+            await self.fetcher.fill(call.body.fields, call.deadline)
+        return await endpoint.handler(call)
 
 
 def find(method: str, scope: Scope) -> tuple[Endpoint, str | None]:
@@ -155,9 +183,8 @@ def find(method: str, scope: Scope) -> tuple[Endpoint, str | None]:
     """
     path, item = scope["path"], None
     methods = ENDPOINTS.get(path)
-    if methods is None or (method in ("GET", "DELETE") and path == "/gallery/delete"):
-        # An id may hold anything: a slash in it is written %2F, which the path no longer shows.
-        found = _ITEM.fullmatch((scope.get("raw_path") or path.encode()).partition(b"?")[0].decode("latin-1"))
+    if methods is None or (method in ("GET", "DELETE") and path in ("/gallery/delete", "/gallery/rebuild")):
+        found = _of_an_item(scope)
         if found is not None:
             methods, item = OF_AN_ITEM[found[2] or ""], unquote(found[1])
     if methods is None:
@@ -169,6 +196,20 @@ def find(method: str, scope: Scope) -> tuple[Endpoint, str | None]:
             405, "wrong_method", f"{path} takes {allowed}, not {method[:20]}", headers={"Allow": allowed}
         )
     return endpoint, item
+
+
+def template(scope: Scope) -> str:
+    """A request's path for the log and the metrics: without ids, and `other` for one that is not served."""
+    if scope["path"] in ENDPOINTS:
+        return str(scope["path"])
+    found = _of_an_item(scope)
+    return "other" if found is None else "/gallery/{id}" + (found[2] or "")
+
+
+def _of_an_item(scope: Scope) -> re.Match[str] | None:
+    """An id may hold anything: a slash in it is written %2F, which the path no longer shows."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return _ITEM.fullmatch(raw.partition(b"?")[0].decode("latin-1"))
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, Response]) -> Response:

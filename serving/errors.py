@@ -59,10 +59,12 @@ def overloaded(error: OverloadedError) -> ApiError:
     return ApiError(429, "overloaded", str(error), headers={"Retry-After": seconds})
 
 
-def of_engine(error: Exception) -> ApiError | None:
+def of_engine(error: BaseException) -> ApiError | None:
     """What the queue in front of a model says; None for anything else."""
     if isinstance(error, OverloadedError):
         return overloaded(error)
+    if isinstance(error, TimeoutError):
+        return ApiError(504, "deadline", "the deadline passed before the answer was there")
     if isinstance(error, DeadlineError):
         return ApiError(504, "deadline", str(error))
     if isinstance(error, ClosedError):

@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from serving.bodies import Body
@@ -14,6 +15,13 @@ from serving.errors import ApiError, wrong
 from serving.settings import Settings
 
 DATA_URL = re.compile(r"data:[a-z0-9.+/-]*(;[a-z0-9=.+-]+)*;base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What stands in a request in the place of a picture that was sent as its address."""
+
+    picture: bytes | ApiError
 
 
 def text_of(value: Any, param: str, settings: Settings) -> str:
@@ -55,9 +63,12 @@ def check_count(count: int, param: str, settings: Settings) -> None:
 
 
 def picture_of(value: Any, param: str) -> bytes:
-    """A picture in JSON: a data URL or plain base64. Raises `ApiError`."""
+    """A picture in JSON: a data URL, plain base64, or one that was fetched. Raises `ApiError`."""
+    if isinstance(value, Fetched):
+        return _sound(value.picture, param)
     if isinstance(value, dict) and set(value) == {"url"}:
-        raise ApiError(400, "bad_url", "pictures by URL are not allowed by this service", param)
+        told = "this service fetches no pictures; COMPRESSOR_URLS names the hosts to allow"
+        raise ApiError(400, "bad_url", told, param)
     if not isinstance(value, str):
         raise wrong(f"is {_kind(value)}; send a data URL or base64", param)
     head = DATA_URL.match(value)
@@ -65,6 +76,12 @@ def picture_of(value: Any, param: str) -> bytes:
         return base64.b64decode(value[head.end() :] if head else value, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ApiError(400, "bad_image", "is neither a data URL nor base64", param) from error
+
+
+def _sound(picture: bytes | ApiError, param: str) -> bytes:
+    if isinstance(picture, ApiError):
+        raise ApiError(picture.status, picture.code, picture.message, param)
+    return picture
 
 
 def one_picture(body: Body, param: str = "image") -> bytes:

@@ -1,4 +1,7 @@
-"""What `/metrics` counts and times beside BentoML's own: each stage of a request, batches, queues, refusals.
+"""What `/metrics` counts and times: each stage of a request, batches, queues, answers.
+
+BentoML's own metrics are switched off: they have a label for every path that anybody ever asked for, the ids
+of items among them, and grow with each.
 
 `prometheus_client` is imported by the first worker that makes one of these, not with the module: BentoML says
 where several workers keep their counts only when a worker starts.
@@ -6,16 +9,31 @@ where several workers keep their counts only when a worker starts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
+
+from starlette.responses import Response
 
 from serving.batching import Observe
 
 STAGES = ("decode", "tokenise", "queue", "inference", "index")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+def shown() -> Response:
+    """`/metrics` of all workers."""
+    from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class Metrics:
@@ -51,6 +69,12 @@ class Metrics:
             multiprocess_mode="livesum",
             **where,
         )
+        self._undecoded = Gauge(
+            "compressor_queue_pictures",
+            "Pictures that wait to be decoded",
+            multiprocess_mode="livesum",
+            **where,
+        )
 
     @contextmanager
     def stage(self, name: str, model: str) -> Iterator[None]:
@@ -68,9 +92,17 @@ class Metrics:
             self._batches.labels(model, lane).observe(rows)
             self._stages.labels("queue", model).observe(waited)
             self._stages.labels("inference", model).observe(ran)
-            self._waiting.labels(model).set(left)
+            self.waiting(model, left)
 
         return observe
+
+    def waiting(self, model: str, rows: int) -> None:
+        """How many rows wait now."""
+        self._waiting.labels(model).set(rows)
+
+    def undecoded(self, pictures: int) -> None:
+        """How many pictures wait now."""
+        self._undecoded.set(pictures)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count and time an answer; `path` is one that is served, or `other`: callers make up no labels."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -14,27 +16,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.errors import BadImageError
+from compressor.errors import BadImageError, BundleError
 from compressor.files import sha256_file
 from compressor.runtime import Bundle, Writer
-from compressor.runtime.manifest import read_manifest
+from compressor.runtime.manifest import read_manifest, reading
 from compressor.runtime.schema import MANIFEST, BundleManifest
 from compressor.runtime.session import usable_cores
-from serving.batching import Engine, Lane, OverloadedError
+from serving.batching import Engine, OverloadedError
+from serving.canary import fault_of
 from serving.decoding import Decoders
+from serving.described import described
 from serving.errors import ApiError, of_engine, of_image, overloaded
+from serving.lanes import lanes_of
 from serving.mailbox import Mailbox
 from serving.metrics import Metrics
 from serving.settings import Settings
 
-_MOST_TEXTS = 8
-"""Texts written together: each holds keys and values for every beam."""
+_CHECKS = 5.0
+"""Seconds that a check of readiness may hold a model, beside the requests and their deadline."""
 Rows = NDArray[Any]
 Item = Rows | ApiError
 """A row, or what is wrong with the item that it should have come from."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """One bundle, open and queued for. `opened`: a `Bundle` or a `Writer`."""
 
@@ -51,25 +56,7 @@ class Model:
 
     def described(self) -> dict[str, Any]:
         """The model as `/models` shows it."""
-        manifest = self.opened.manifest
-        shown = {
-            "name": self.name,
-            "kind": manifest.kind,
-            "role": manifest.role,
-            "bundle": manifest.name,
-            "sha256": self.sha256,
-            "precision": self.opened.precision,
-            "providers": list(self.opened.providers),
-            "threads": self.opened.threads,
-            "parameters": manifest.parameters,
-            "image_size": self.opened.preprocessor.image.size,
-            "context_length": self.opened.preprocessor.text.context_length,
-            "licence": manifest.licence,
-            "results": manifest.results,
-        }
-        if isinstance(manifest, BundleManifest):
-            shown |= {"dimensions": manifest.embed_dim, "logit_scale": manifest.logit_scale}
-        return shown
+        return described(self)
 
 
 class Models:
@@ -83,6 +70,8 @@ class Models:
         self.metrics = metrics
         self._decoders = Decoders(settings.decoders or usable_cores(), settings.queue)
         self._mailbox = Mailbox()
+        self._reloads = ThreadPoolExecutor(1, "reload")
+        self._retired: dict[Engine, threading.Timer] = {}
         self._models = {name: self._open(name, folder) for name, folder in folders.items()}
 
     def __iter__(self) -> Any:
@@ -100,14 +89,31 @@ class Models:
                 404, "no_such_model", f"'{name[:80]}' is not served; there is {served}", "model"
             ) from error
 
-    def reload(self, name: str) -> Model:
-        """Open the bundle in the model's folder again and put it in its place; requests that are under way
-        end with the old one. Raises `BundleError`, and leaves the old one in place."""
-        old = self.get(name)
-        fresh = self._open(name, old.folder)
-        self._models[name] = fresh
-        old.engine.close()
+    def reload(self, name: str) -> Future[Model]:
+        """Open the bundle in the model's folder again and put it in its place, one reload after another.
+
+        Requests that are under way end with the old model. The future raises `BundleError`, and leaves the
+        old one in place, for a bundle that cannot be opened or does not answer a canary.
+        """
+        return self._reloads.submit(self._reload, self.get(name).name)
+
+    def _reload(self, name: str) -> Model:
+        old = self._models[name]
+        fresh = self._models[name] = self._open(name, old.folder, checked=True)
+        self._retire(old.engine)
         return fresh
+
+    def _retire(self, engine: Engine) -> None:
+        """Close an engine when no request can want it any more: those that know it have their deadline."""
+
+        def close() -> None:
+            engine.close()
+            self._retired.pop(engine, None)
+
+        timer = threading.Timer(max(self.settings.deadline, _CHECKS) + 1, close)
+        timer.daemon = True
+        self._retired[engine] = timer
+        timer.start()
 
     def timed(self, stage: str, model: Model) -> AbstractContextManager[None]:
         """Time a stage of a request for the metrics, where there are any."""
@@ -115,31 +121,35 @@ class Models:
 
     def close(self) -> None:
         """Answer what waits, then end all threads."""
-        for model in self._models.values():
-            model.engine.close()
+        self._reloads.shutdown(cancel_futures=True)
+        for timer in list(self._retired.values()):
+            timer.cancel()
+        for engine in [*self._retired, *(model.engine for model in self)]:
+            engine.close()
         self._decoders.shutdown()
 
-    def _open(self, name: str, folder: Path) -> Model:
+    def _open(self, name: str, folder: Path, checked: bool = False) -> Model:
+        """`checked`: by a canary, before anything else is asked of it."""
         settings = self.settings
         writes = not isinstance(read_manifest(folder), BundleManifest)
         opens = Writer.open if writes else Bundle.open
-        opened: Bundle | Writer = opens(
-            folder,
-            precision=settings.precision,
-            threads=settings.threads,
-            low_memory=settings.low_memory,
-            fast_decode=settings.fast_decode,
-        )
+        with reading(folder):
+            sha256 = sha256_file(folder / MANIFEST)
+            opened: Bundle | Writer = opens(
+                folder,
+                precision=settings.precision,
+                threads=settings.threads,
+                low_memory=settings.low_memory,
+                fast_decode=settings.fast_decode,
+            )
+            if sha256_file(folder / MANIFEST) != sha256:
+                raise BundleError(f"{folder}: was replaced while it was read; reload it again")
+        if checked and (fault := fault_of(opened)):
+            raise BundleError(f"{folder}: {fault}")
         observe = None if self.metrics is None else self.metrics.batches(name)
-        engine = Engine(self._lanes(opened), settings.queue, observe=observe)
-        return Model(name, folder, opened, sha256_file(folder / MANIFEST), engine)
-
-    def _lanes(self, opened: Bundle | Writer) -> dict[str, Lane]:
-        most = self.settings.max_batch
-        if isinstance(opened, Bundle):
-            decoding = Lane(opened.run_images, most, more=lambda: self._decoders.backlog > 0)
-            return {"image": decoding, "text": Lane(opened.run_texts, most)}
-        return {"write": Lane(partial(_write, opened), min(most, _MOST_TEXTS))}
+        lanes = lanes_of(opened, settings.max_batch, lambda: self._decoders.backlog > 0)
+        engine = Engine(lanes, settings.queue, observe=observe)
+        return Model(name, folder, opened, sha256, engine)
 
     async def pixels(self, model: Model, files: Sequence[bytes]) -> list[Item]:
         """Every file decoded for the model, in the threads for it; what is wrong with one is its own.
@@ -158,6 +168,8 @@ class Models:
 
     def _decoded(self, model: Model, file: bytes) -> Item:
         try:
+            if self.metrics is not None:
+                self.metrics.undecoded(self._decoders.backlog)
             with self.timed("decode", model):
                 return model.opened.preprocessor.images([file], self.settings.max_pixels)[0]
         except BadImageError as error:
@@ -169,9 +181,11 @@ class Models:
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 return await self._mailbox.result(model.engine.submit(lane, rows, deadline))
-        except TimeoutError as error:
-            raise ApiError(504, "deadline", "the deadline passed before the answer was there") from error
-        except Exception as error:
+        except BaseException as error:
+            if (
+                self.metrics is not None
+            ):  # rows that leave the queue without a batch: replicas follow the count
+                self.metrics.waiting(model.name, model.engine.waiting)
             answer = of_engine(error)
             if answer is None:
                 raise
@@ -190,21 +204,3 @@ class Models:
 
 def _stacked(rows: list[Rows]) -> Rows:
     return rows[0][None] if len(rows) == 1 else np.stack(rows)
-
-
-def _write(writer: Writer, jobs: Rows) -> Rows:
-    """Texts (N,) of jobs (N,): pixels, question or None, beams, longest length.
-
-    Those of one length and number of beams are written together.
-    """
-    texts = np.empty(len(jobs), object)
-    alike: dict[tuple[int, int], list[int]] = {}
-    for index, (_, _, beams, longest) in enumerate(jobs):
-        alike.setdefault((beams, longest), []).append(index)
-    for (beams, longest), places in alike.items():
-        pixels = np.stack([jobs[index][0] for index in places])
-        asked = [jobs[index][1] for index in places]
-        questions = writer.preprocessor.texts(asked) if writer.asks else None
-        ids = writer.generate(pixels, questions, beams=beams, max_length=longest, min_length=None)
-        texts[places] = writer.spell(ids)
-    return texts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compressor import __version__
+from serving.endpoints.page import FILES
 
 _FILE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 PIXEL = f"data:image/png;base64,{_FILE}"
@@ -130,6 +131,14 @@ def _paths() -> dict[str, dict[str, Schema]]:
                 {"ids": ["example"]},
             )
         },
+        "/gallery/rebuild": {
+            "post": _call(
+                "Embed the gallery again for the bundle that is served",
+                _object({"model": _MODEL, "leave_out": {"type": "boolean", "default": False}}),
+                {},
+                status="202",
+            )
+        },
         "/gallery/{id}": {
             "get": _call("An item", parameters=at),
             "delete": _call("Delete an item", parameters=at),
@@ -154,16 +163,14 @@ def _paths() -> dict[str, dict[str, Schema]]:
                 {"image": PIXEL, "questions": ["what colour is it?"]},
             )
         },
-        "/models": {"get": _call("What is served")},
+        "/models": {"get": _call("What is served, and what its run measured")},
         "/models/reload": {
             "post": _call("Read a bundle again from its folder", _object({"model": _MODEL}), {})
         },
         "/livez": {"get": _call("The process answers")},
         "/readyz": {"get": _call("Every model answers a canary")},
         "/openapi.json": {"get": _call("This description")},
-        "/": {"get": _call("A page to try it with", gives="text/html")},
-        "/page.css": {"get": _call("Its style", gives="text/css")},
-        "/page.js": {"get": _call("Its script", gives="text/javascript")},
+        **{path: {"get": _call("A file of the page", gives=kind)} for path, (_, kind) in FILES.items()},
     }
 
 
@@ -175,11 +182,12 @@ def _call(
     picture: bool = False,
     parameters: list[Schema] | None = None,
     gives: str = "application/json",
+    status: str = "200",
 ) -> Schema:
     told: Schema = {
         "summary": summary,
         "responses": {
-            "200": {"description": "Done", "content": {gives: {"schema": {}}}},
+            status: {"description": "Done", "content": {gives: {"schema": {}}}},
             "default": {
                 "description": "Refused or failed",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},

@@ -1,6 +1,6 @@
 """The BentoML service: `bentoml serve serving.service:Service`, told by `COMPRESSOR_...` what to serve.
 
-BentoML starts and supervises the workers, keeps metrics and traces, builds and ships. Requests are answered
+BentoML starts and supervises the workers, builds and ships. Requests are answered
 by `serving.app`, which stands before BentoML's own paths: its batching has no bound, its inputs no limits,
 and its pages load scripts of third parties.
 """
@@ -8,23 +8,22 @@ and its pages load scripts of third parties.
 from __future__ import annotations
 
 import os
-from typing import Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import bentoml
-from bentoml._internal.configuration.containers import BentoMLContainer
 
-from serving.app import App
-from serving.metrics import Metrics
-from serving.models import Models
-from serving.settings import from_environment, named_folders
+if TYPE_CHECKING:
+    from serving.app import App
 
-_PASSED_ON = ("/metrics",)
+_BROUGHT = Path(__file__).parents[1] / "bundle"
+"""The bundle that a Bento brings (bentofile.yaml); the environment can name others."""
 
 
 class Front:
-    """Middleware that answers everything but BentoML's metrics; the models open with the worker."""
+    """Middleware that answers everything, also the metrics; the models open with the worker."""
 
     app: App | None = None
 
@@ -32,20 +31,19 @@ class Front:
         self._inner = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan" and not _traced():
+        if scope["type"] == "lifespan":
             # BentoML's own middleware stands outside of this one and takes longer than embedding a text does;
             # its limit of time keeps a timer of every request long after the answer. Requests go around it.
             application = scope["app"]
             application.middleware_stack = Front(application.middleware_stack)
-        if scope["type"] != "http" or scope["path"] in _PASSED_ON or Front.app is None:
+        if scope["type"] != "http" or Front.app is None:
             await self._inner(scope, receive, send)
-            return
-        await Front.app(scope, receive, send)
+        elif scope["path"] == "/metrics":
+            from serving.metrics import shown
 
-
-def _traced() -> bool:
-    """True where BentoML is configured to collect traces, which its middleware does."""
-    return bool(BentoMLContainer.tracing.sample_rate.get())
+            await shown()(scope, receive, send)
+        else:
+            await Front.app(scope, receive, send)
 
 
 @bentoml.service(
@@ -53,14 +51,29 @@ def _traced() -> bool:
     workers=int(os.environ.get("COMPRESSOR_WORKERS", "1")),
     # Deadlines and the bounded queue are the application's own; BentoML's come later than any of them.
     traffic={"timeout": 600, "max_concurrency": 10_000},
+    # The application has lines, spans and metrics of its own: in BentoML's are ids of items and queries.
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+    tracing={"excluded_urls": ".*"},
 )
 class Service:
     """Opens the bundles that the environment names."""
 
     def __init__(self) -> None:
-        settings = from_environment()
+        # Imported by the workers alone: their supervisor starts sooner without, and stays smaller.
+        from serving import logs, tracing
+        from serving.app import App
+        from serving.metrics import Metrics
+        from serving.models import Models
+        from serving.settings import from_environment, named_folders
+        from serving.watching import Watcher, seconds_between
+
+        brought = {"COMPRESSOR_BUNDLES": f"student={_BROUGHT}"} if _BROUGHT.is_dir() else {}
+        settings = from_environment({**brought, **os.environ})
+        logs.configure(settings.log)
         self.models = Models(named_folders(settings), settings, Metrics())
-        Front.app = App(self.models, settings)
+        Front.app = App(self.models, settings, tracing=tracing.from_environment())
+        self.watcher = Watcher(self.models, seconds_between(settings))
 
     def __is_ready__(self) -> bool:
         return Front.app is not None
@@ -68,6 +81,10 @@ class Service:
     @bentoml.on_shutdown
     def close(self) -> None:
         """Answer what waits, take no more."""
+        self.watcher.close()
+        if Front.app is not None:
+            Front.app.galleries.close()
+            Front.app.close()
         self.models.close()
 
 

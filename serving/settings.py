@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from compressor.errors import DataError
 
 PREFIX = "COMPRESSOR_"
-_SEPARATORS = {"bundles": os.pathsep, "keys": ","}
+_SEPARATORS = {"bundles": os.pathsep, "keys": ",", "urls": ",", "cors": ","}
+_NAME = r"[a-z0-9_-]+(\.[a-z0-9_-]+)*"
+_HOST = re.compile(rf"(\*|(\*\.)?{_NAME}|\[[0-9a-f:.]+\])(:[0-9]{{1,5}})?")
+_ORIGIN = re.compile(rf"\*|https?://({_NAME}|\[[0-9a-f:.]+\])(:[0-9]{{1,5}})?")
 
 
 class Settings(BaseModel):
@@ -20,24 +24,58 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    bundles: tuple[str, ...] = Field((), description="Folders of bundles or runs, `name=folder` to name one.")
-    precision: str | None = Field(None, description="Of every bundle; null: its default.")
-    threads: int | None = Field(None, ge=1, le=1024, description="Of each model; null: all usable cores.")
-    low_memory: bool = False
-    fast_decode: bool = False
-    max_batch: int = Field(32, ge=1, le=1024)
+    bundles: tuple[str, ...] = Field(
+        (), description="Folders of bundles or runs, `name=folder` to name one; `:` between them."
+    )
+    precision: str | None = Field(None, description="Of every bundle; without it its default.")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="Of each model; without it all usable cores."
+    )
+    low_memory: bool = Field(False, description="Give the memory of a call back after it.")
+    fast_decode: bool = Field(False, description="Reduce pictures much larger than the model's input first.")
+    max_batch: int = Field(32, ge=1, le=1024, description="Rows of one call of a model.")
     queue: int = Field(512, ge=1, description="Rows that may wait for a model.")
     deadline: float = Field(10.0, gt=0, description="Seconds from a request's arrival to its answer.")
     max_body: int = Field(32 * 2**20, ge=1, description="Bytes of a request's body.")
     max_items: int = Field(256, ge=1, description="Pictures or texts of one request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Of one picture.")
     max_text: int = Field(100_000, ge=1, description="Characters of one text.")
-    keys: tuple[str, ...] = Field((), description="Bearer keys, separated by commas in the environment.")
-    keys_file: str | None = Field(None, description="A file with one key a line, read again when it changes.")
-    gallery: str | None = Field(None, description="Address of the gallery; null: beside the bundle.")
-    decoders: int | None = Field(
-        None, ge=1, le=256, description="Threads that decode; null: all usable cores."
+    keys: tuple[str, ...] = Field(
+        (), description="Bearer keys; commas between them. None: open to all who can reach it."
     )
+    keys_file: str | None = Field(None, description="A file with one key a line, read again when it changes.")
+    urls: tuple[str, ...] = Field(
+        (),
+        description="Hosts that pictures may be fetched from, `*.example.org` for all below one, `*` for "
+        "every public one; commas between them. None: pictures by address are refused.",
+    )
+    url_seconds: float = Field(5.0, gt=0, description="For all fetches of a request together.")
+    cors: tuple[str, ...] = Field(
+        (),
+        description="Origins whose pages may call the service, `https://app.example.org`, `*` for all; "
+        "commas between them.",
+    )
+    log: Literal["text", "json"] = Field("text", description="The form of the log.")
+    gallery: str | None = Field(None, description="Address of the gallery; without it beside the bundle.")
+    keep_originals: bool = Field(True, description="Of the pictures that are added, for a rebuild.")
+    watch: float = Field(0.0, ge=0, description="Seconds between looks for new bundles; 0: none.")
+    workers: int = Field(1, ge=1, description="Processes that serve the same.")
+    decoders: int | None = Field(
+        None, ge=1, le=256, description="Threads that decode; without it all usable cores."
+    )
+
+    @field_validator("urls", "cors", mode="before")
+    @classmethod
+    def _hosts(cls, given: Any, info: ValidationInfo) -> Any:
+        """Hosts in lower case and origins without a slash at the end, as they are compared with."""
+        if not isinstance(given, list | tuple):
+            return given
+        found = tuple(str(each).strip().lower().removesuffix("/") for each in given)
+        form, kind = (_HOST, "a host") if info.field_name == "urls" else (_ORIGIN, "an origin")
+        for each in found:
+            if not form.fullmatch(each):
+                raise ValueError(f"'{each}' is not {kind}")
+        return found
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -57,7 +95,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        raise DataError(f"{PREFIX}{name.upper()}: {first['msg']}") from error
+        raise DataError(f"{PREFIX}{name.upper()}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def named_folders(settings: Settings) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,9 @@ def serve(
     bundles: Annotated[list[str], typer.Argument(help="Bundle or run folders; NAME=FOLDER to name one.")],
     host: Annotated[str, typer.Option(help="0.0.0.0 to be reached from other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each opens every bundle.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, envvar="COMPRESSOR_WORKERS", help="Processes; each opens every bundle.")
+    ] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Of each model; all cores without it.")] = None,
     precision: Annotated[str | None, typer.Option(help="Of every bundle; its default without it.")] = None,
 ) -> None:
@@ -42,13 +45,10 @@ def serve(
 
 def _check(environment: dict[str, str]) -> None:
     """Raise in one sentence what would otherwise end a worker: settings, a missing package, a bundle."""
-    try:
-        import bentoml  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"serving needs {error.name} (pip install 'compressor[cpu,serve]')"
-        ) from error
+    # Looked for and not imported: the process that follows imports them, and starts so much sooner.
+    for package in ("bentoml", "onnxruntime"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(f"serving needs {package} (pip install 'compressor[cpu,serve]')")
     try:
         from serving.settings import from_environment, named_folders
     except ImportError as error:

@@ -36,6 +36,7 @@ Progress = Callable[[int, int, str], None]
 Read = Callable[[str], bytes]
 """Source -> encoded file. Raises `OSError` where it cannot."""
 _PASSES = 20
+_LOOKED_AT = 8
 _FROZEN_SECONDS = 60.0
 """After so long writers go on with the old table."""
 
@@ -77,6 +78,18 @@ def rebuild(
     work.run(leave_out, progress or (lambda done, total, what: None))
     current = Gallery.open(uri, bundle, storage_options=storage_options)
     return Rebuilt(current, current.count(), work.lost)
+
+
+def without_picture(uri: str | Path, storage_options: dict[str, str] | None = None) -> str | None:
+    """The id of an item that no rebuild can embed, where one of the first few that name no source is such an
+    item; None where all of these were kept. Reads no more than a few pictures of a gallery of any size."""
+    pointer = Gallery.open(uri, storage_options=storage_options).pointer
+    table = Store(str(uri), storage_options).open(pointer.table)
+    if table is None:
+        return None
+    with lance_errors(str(uri)):
+        found = table.search().where("source IS NULL").select(["id", "original"]).limit(_LOOKED_AT).to_arrow()
+    return next((row["id"] for row in found.to_pylist() if row["original"] is None), None)
 
 
 def read_local(source: str) -> bytes:

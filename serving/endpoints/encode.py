@@ -80,7 +80,8 @@ async def _mixed(call: Call) -> tuple[list[Item], int]:
 
 
 def _is_picture(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, str) and value[:11].lower() == "data:image/")
+    sent_as_url = isinstance(value, dict | inputs.Fetched)
+    return sent_as_url or (isinstance(value, str) and value[:11].lower() == "data:image/")
 
 
 def _encoding(call: Call) -> str:

@@ -27,12 +27,12 @@ async def search(call: Call) -> Response:
     k = call.value("k")
     count = 10 if k is None else inputs.number_of(k, "k", 1, MOST)
     where = inputs.structured(call.body, "filter")
-    gallery = await call.galleries.of(model)
+    gallery = await call.galleries.of(model, call.deadline)
     started = time.perf_counter()
     query = await _query(call, model)
     encoded = time.perf_counter()
     with call.models.timed("index", model):
-        (hits,) = await call.galleries.call(gallery.search, query, count, where)
+        (hits,) = await call.galleries.read(call.deadline, gallery.search, query, count, where)
     took = {"encode": encoded - started, "index": time.perf_counter() - encoded}
     return JSONResponse(
         {
@@ -55,14 +55,14 @@ async def add(call: Call) -> Response:
     inputs.only(call.body, "model", "items")
     model, _ = call.embedder()
     files, described = _items(call)
-    gallery = await call.galleries.of(model)
+    gallery = await call.galleries.of(model, call.deadline)
     rows = await call.embed_images(model, files)
     good = [k for k, row in enumerate(rows) if not isinstance(row, ApiError)]
     items = [NewItem(described[k][0], _bytes(files[k]), described[k][1]) for k in good]
     errors: dict[int, Any] = {k: row.content() for k, row in enumerate(rows) if isinstance(row, ApiError)}
     if good:
         vectors = np.stack([row for row in rows if not isinstance(row, ApiError)])
-        added = await call.galleries.call(gallery.add, items, vectors)
+        added = await call.galleries.write(call.deadline, gallery.add, items, vectors)
         errors |= {good[e.index]: wrong(e.reason, f"items[{good[e.index]}]").content() for e in added.errors}
     if len(errors) == len(rows):
         first = next((row for row in rows if isinstance(row, ApiError)), None)
@@ -102,27 +102,51 @@ def _bytes(file: bytes | ApiError) -> bytes:
 
 
 async def show(call: Call) -> Response:
-    """How many there are, how they are searched, and a page of them in the order of ids."""
+    """How many there are, how they are searched, and a page of them in the order of ids.
+
+    A gallery of another bundle is shown too, and how far its rebuild is.
+    """
     model, _ = call.embedder()
     limit, cursor = call.value("limit"), call.value("cursor")
     most = 50 if limit is None else inputs.number_of(limit, "limit", 0, MOST)
-    gallery = await call.galleries.of(model)
-    facts = await call.galleries.call(gallery.info)
-    page = await call.galleries.call(gallery.page, cursor, most) if most else None
+    served, other = call.galleries, None
+    try:
+        gallery = await served.of(model, call.deadline)
+    except ApiError as error:
+        if error.code != "other_bundle":
+            raise
+        other = error.message
+        gallery = await served.whatever_is_there(model, call.deadline)
+    facts = await served.read(call.deadline, gallery.info)
+    page = await served.read(call.deadline, gallery.page, cursor, most) if most else None
+    job = await served.rebuilt(model, call.deadline)
     return JSONResponse(
         {
             "count": facts["items"],
             "items": [_shown(item) for item in page.items] if page else [],
             "next_cursor": page.cursor if page else None,
             "index": {"search": facts["search"], "recall": facts["index"]},
+            "other_bundle": other,
+            "rebuild": job and job.shown(),
         }
     )
 
 
+async def rebuild(call: Call) -> Response:
+    """The gallery is embedded again for the model, behind this answer."""
+    inputs.only(call.body, "model", "leave_out")
+    model, _ = call.embedder()
+    leave_out = call.body.fields.get("leave_out", False)
+    if not isinstance(leave_out, bool):
+        raise wrong("is true or false", "leave_out")
+    job = await call.galleries.rebuild(model, leave_out, call.deadline)
+    return JSONResponse(job.shown(), 202)
+
+
 async def get(call: Call) -> Response:
     """One item."""
-    gallery = await call.galleries.of(call.embedder()[0])
-    item = await call.galleries.call(gallery.get, call.item)
+    gallery = await _gallery(call)
+    item = await call.galleries.read(call.deadline, gallery.get, call.item)
     if item is None:
         raise _no_item(call)
     return JSONResponse(_shown(item))
@@ -130,8 +154,8 @@ async def get(call: Call) -> Response:
 
 async def thumbnail(call: Call) -> Response:
     """An item's picture, of at most 256 pixels a side."""
-    gallery = await call.galleries.of(call.embedder()[0])
-    picture = await call.galleries.call(gallery.thumbnail, call.item)
+    gallery = await _gallery(call)
+    picture = await call.galleries.read(call.deadline, gallery.thumbnail, call.item)
     if picture is None:
         raise _no_item(call)
     return Response(picture, media_type="image/jpeg")
@@ -139,8 +163,8 @@ async def thumbnail(call: Call) -> Response:
 
 async def delete(call: Call) -> Response:
     """One item goes."""
-    gallery = await call.galleries.of(call.embedder()[0])
-    deleted = await call.galleries.call(gallery.delete, [call.item])
+    gallery = await _gallery(call)
+    deleted = await call.galleries.write(call.deadline, gallery.delete, [call.item])
     if not deleted:
         raise _no_item(call)
     return JSONResponse({"deleted": deleted})
@@ -149,10 +173,13 @@ async def delete(call: Call) -> Response:
 async def delete_many(call: Call) -> Response:
     """Items go, in one step; those that are not there are no error."""
     inputs.only(call.body, "model", "ids")
-    model, _ = call.embedder()
+    gallery = await _gallery(call)
     ids = inputs.texts_of(call.body.fields.get("ids"), "ids", call.settings)
-    gallery = await call.galleries.of(model)
-    return JSONResponse({"deleted": await call.galleries.call(gallery.delete, ids)})
+    return JSONResponse({"deleted": await call.galleries.write(call.deadline, gallery.delete, ids)})
+
+
+async def _gallery(call: Call) -> Any:
+    return await call.galleries.of(call.embedder()[0], call.deadline)
 
 
 def _shown(item: Item) -> dict[str, Any]:

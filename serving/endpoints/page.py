@@ -1,4 +1,4 @@
-"""The page to try the service with: three files of the package, with a policy that lets nothing else in."""
+"""The page to try the service with: files of the package, with a policy that lets nothing else in."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from starlette.responses import Response
 from serving.call import Call
 
 WEB = Path(__file__).parents[1] / "web"
-FILES = {
-    "/": ("index.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
+_TYPES = {".css": "text/css", ".js": "text/javascript"}
+FILES = {"/": ("index.html", "text/html")} | {
+    f"/page/{file.name}": (file.name, _TYPES[file.suffix])
+    for file in sorted(WEB.iterdir())
+    if file.suffix in _TYPES
 }
 """The file and media type of every path of the page."""
 POLICY = "; ".join(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
-import numpy as np
 from starlette.responses import JSONResponse, Response
 
 from compressor.errors import CompressorError
-from compressor.runtime import Bundle
 from serving import inputs
 from serving.call import Call
+from serving.canary import canaries, fault
 from serving.errors import ApiError
 from serving.models import Model, Models
 from serving.openapi import description
@@ -36,7 +34,7 @@ async def reload(call: Call) -> Response:
     inputs.only(call.body, "model")
     name = call.model().name
     try:
-        fresh = await asyncio.to_thread(call.models.reload, name)
+        fresh = await asyncio.wrap_future(call.models.reload(name))
     except CompressorError as error:
         raise ApiError(409, "bundle_refused", f"the bundle was not replaced: {error}", "model") from error
     return JSONResponse({"models": [fresh.described()]})
@@ -58,19 +56,12 @@ async def ready(call: Call) -> Response:
 
 async def _fault(served: Models, model: Model) -> str:
     """What is wrong with a model's canary; nothing where it is well. A full queue is not ill."""
-    opened: Any = model.opened
-    if not isinstance(opened, Bundle):
-        return ""
-    size = opened.preprocessor.image.size
+    deadline = time.monotonic() + _CANARY
     try:
-        deadline = time.monotonic() + _CANARY
-        for lane, rows in (
-            ("image", np.zeros((1, 3, size, size), np.float32)),
-            ("text", opened.preprocessor.texts(["a photo"])),
-        ):
-            (row,) = await served.run(model, lane, rows, deadline)
-            if not abs(float(np.linalg.norm(row)) - 1) < 1e-2:
-                return f"the {lane} canary gave no unit row"
+        for lane, rows in canaries(model.opened).items():
+            found = fault(lane, await served.run(model, lane, rows, deadline))
+            if found:
+                return found
     except ApiError as error:
         return "" if error.code == "overloaded" else error.message
     except CompressorError as error:

@@ -19,7 +19,7 @@ EXAMPLES = [
     for method, call in methods.items()
     if method == "post"
 ]
-NOT_THIS_MODEL = {"/caption": 409, "/answer": 409, "/models/reload": 403}
+NOT_THIS_MODEL = {"/caption": 409, "/answer": 409, "/models/reload": 403, "/gallery/rebuild": 403}
 
 
 @pytest.fixture

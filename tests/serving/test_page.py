@@ -1,30 +1,26 @@
-"""The page: three files that ask no one else, and a real browser that searches, ranks and is told errors."""
+"""The page: files that ask no one else, and a real browser that searches, ranks and is told errors."""
 
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from serving.app import App
 from serving.endpoints.page import FILES, POLICY, WEB
 from serving.keys import Keys
 from serving.models import Models
 from serving.settings import Settings
-from tests.runtime.machine import not_verified
-from tests.serving.chromium import Tab, browser, found
+from tests.serving.browsing import CHROMIUM, address, say_what_is_not_verified, tab  # noqa: F401
+from tests.serving.chromium import Tab
 from tests.serving.conftest import Ask
 from tests.serving.test_gallery import filled
-from tests.serving.test_process import free_port
 
 KEY = "a-key-of-the-page-1"
-CHROMIUM = found()
 
 
 @pytest.fixture
@@ -64,38 +60,15 @@ def test_other_answers_keep_the_strict_policy(ask: Ask) -> None:
 def test_no_file_names_another_host_or_holds_script_or_style_in_line() -> None:
     for name, _ in FILES.values():
         text = (WEB / name).read_text(encoding="utf-8")
-        assert not re.search(r"https?:|[\"'(]//|@import", text), name
+        assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg\b)|[\"'(]//|@import", text), name
     page = (WEB / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*\ssrc=)", page)
-
-
-@pytest.fixture
-def address(app: App) -> Iterator[str]:
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, lifespan="off", log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture
-def tab(tmp_path: Path) -> Iterator[Tab]:
-    assert CHROMIUM is not None
-    with browser(CHROMIUM, tmp_path / "profile") as tab:
-        yield tab
 
 
 if CHROMIUM is None:
 
     def test_there_is_no_browser_to_verify_the_page_with() -> None:
-        with pytest.warns(UserWarning, match="not verified on this machine: the page in a browser"):
-            not_verified("the page in a browser", "there is no Chromium")
-        not_verified("the page in a browser", "there is no Chromium")
+        say_what_is_not_verified("the page")
 
 else:
 
@@ -149,9 +122,10 @@ else:
         tab.open(f"{address}/?q=star")
         told = tab.until("document.querySelector('#results')?.innerText")
         assert "compressor gallery build RUN --images DIR" in told
+        assert f"'{address}/gallery?model=first'" in told
         (tmp_path / "note.png").write_text("no picture")
         tab.drop("#search", tmp_path / "note.png")
-        told = tab.until("document.querySelector('#results .error')?.textContent")
+        told = tab.until("document.querySelector('#search-status.error')?.textContent")
         answer = ask("POST", "/search", content=b"no picture", headers={"Content-Type": "image/png"})
         assert told.lower() == answer.json()["error"]["message"].lower()
 
@@ -167,5 +141,76 @@ else:
         tab.type(KEY)
         tab.until("document.querySelectorAll('#results .hit img[src^=blob]').length == 10")
         tab.until("[...document.querySelectorAll('.hit img')].every(i => i.complete && i.naturalWidth)")
-        assert tab.run("document.querySelector('#key-form').hidden")
+        tab.until("document.querySelector('#key-form').hidden && document.activeElement.id == 'query'")
         assert tab.run("[localStorage.length, document.cookie, sessionStorage.length]") == [0, "", 1]
+
+    def test_keys_alone_reach_search_and_results(
+        tab: Tab, address: str, ask: Ask, files: list[bytes]
+    ) -> None:
+        filled(ask, files)
+        tab.open(address)
+        tab.until("document.querySelectorAll('#cards .card').length == 2")
+        tab.press("Tab", "\t", 9)
+        assert tab.run("document.activeElement.className") == "skip"
+        tab.press("Enter", "\r", 13)
+        assert tab.until("document.activeElement.id") == "main"
+        tab.press("Tab", "\t", 9)
+        assert tab.run("document.activeElement.id") == "query"
+        tab.type("a star")
+        tab.until("document.querySelectorAll('#results .hit').length == 10")
+        passed = []
+        while not tab.run("document.activeElement.matches('.hit')"):
+            tab.press("Tab", "\t", 9)
+            passed.append(tab.run("document.activeElement.id || document.activeElement.textContent.trim()"))
+        assert passed[:3] == ["Search", "query-file", "count"]
+        name = tab.run("document.activeElement.querySelector('.name').textContent")
+        tab.press("Enter", "\r", 13)
+        tab.until(f"document.querySelector('#query-name').textContent == '{name}'")
+        assert tab.run("document.activeElement.id") == "query-clear"
+        tab.until("document.querySelectorAll('#results[aria-busy=false] .hit').length == 10")
+        assert tab.run("document.querySelector('#results .hit .name').textContent") == name
+
+    def test_all_that_can_be_used_has_a_name_and_headings_leave_out_no_level(
+        tab: Tab, address: str, ask: Ask, files: list[bytes]
+    ) -> None:
+        filled(ask, files)
+        tab.open(f"{address}/?q=star")
+        tab.until("document.querySelectorAll('#results .hit').length == 10")
+        tab.until("document.querySelectorAll('#cards .card').length == 2")
+        tab.send("Accessibility.enable")
+        used = {"button", "link", "searchbox", "textbox", "combobox", "img", "region", "navigation", "search"}
+        nodes = [
+            (node["role"]["value"], node.get("name", {}).get("value"))
+            for node in tab.send("Accessibility.getFullAXTree")["nodes"]
+            if not node.get("ignored") and node["role"]["value"] in used
+        ]
+        assert {"searchbox", "textbox", "combobox", "button", "link"} <= {role for role, _ in nodes}
+        assert [role for role, name in nodes if not name and role != "search"] == []
+        levels = tab.run("[...document.querySelectorAll('h1, h2, h3, h4')].map(h => Number(h.tagName[1]))")
+        assert levels[0] == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+
+    def test_what_is_read_stands_out_in_light_and_dark(tab: Tab, address: str) -> None:
+        tab.open(address)
+        tab.until("document.querySelectorAll('#cards .card').length == 2")
+        texts = [
+            (ink, on) for ink in ("ink", "quiet", "accent", "bad", "good") for on in ("ground", "raised")
+        ]
+        drawn = [(colour, "raised") for colour in ("teacher", "student", "control", "edge")]
+        for scheme in ("light", "dark"):
+            feature = {"name": "prefers-color-scheme", "value": scheme}
+            tab.send("Emulation.setEmulatedMedia", features=[feature])
+            for least, pairs in ((4.5, [*texts, ("on-accent", "accent")]), (3.0, drawn)):
+                for pair in pairs:
+                    ink, on = (luminance(tab, name) for name in pair)
+                    contrast = (max(ink, on) + 0.05) / (min(ink, on) + 0.05)
+                    assert contrast >= least, (scheme, pair, contrast)
+
+    def luminance(tab: Tab, name: str) -> float:
+        """Relative luminance of a colour of the page (WCAG 2.2)."""
+        colour = tab.run(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}')").strip()
+        parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+        )
+        return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)

@@ -59,7 +59,10 @@ def test_it_starts_answers_and_ends_in_order(exported: Path, tmp_path: Path) -> 
         answer = httpx.post(f"{url}/encode/text", json={"texts": ["a red circle"]})
         assert answer.status_code == 200
         assert answer.json()["model"] == "toy"
-        assert "compressor_stage_seconds" in httpx.get(f"{url}/metrics").text
+        httpx.get(f"{url}/gallery/an-item?model=another")
+        metrics = httpx.get(f"{url}/metrics").text
+        assert 'compressor_answers_total{path="/encode/text",status="200"} 1.0' in metrics
+        assert "an-item" not in metrics
         for path in ("/docs.json", "/static_content/swagger-ui.css", "/schema.json"):
             assert httpx.get(url + path).status_code == 404, "no page of BentoML's: they load third parties"
         for _ in range(5):  # callers that do not wait must not keep the process from ending
@@ -67,7 +70,10 @@ def test_it_starts_answers_and_ends_in_order(exported: Path, tmp_path: Path) -> 
                 caller.sendall(b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n")
         process.terminate()
         assert process.wait(30) == 0
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log
+    assert log.count("/encode/text") == log.count("/gallery/{id}") == 1, "one line a request"
+    assert "an-item" not in log
 
 
 @pytest.mark.parametrize(

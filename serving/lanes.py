@@ -1,0 +1,44 @@
+"""What a model runs: one lane for each kind of row that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressor.runtime import Bundle, Writer
+from serving.batching import Lane
+
+Rows = NDArray[Any]
+_MOST_TEXTS = 8
+"""Texts written together: each holds keys and values for every beam."""
+
+
+def lanes_of(opened: Bundle | Writer, max_batch: int, decoding: Callable[[], bool]) -> dict[str, Lane]:
+    """`image` and `text` of a model that embeds, `write` of one that writes; `decoding`: True while pictures
+    wait to be decoded."""
+    if isinstance(opened, Bundle):
+        images = Lane(opened.run_images, max_batch, decoding)
+        return {"image": images, "text": Lane(opened.run_texts, max_batch)}
+    return {"write": Lane(partial(_write, opened), min(max_batch, _MOST_TEXTS), decoding)}
+
+
+def _write(writer: Writer, jobs: Rows) -> Rows:
+    """Texts (N,) of jobs (N,): pixels, question or None, beams, longest length.
+
+    Those of one length and number of beams are written together.
+    """
+    texts = np.empty(len(jobs), object)
+    alike: dict[tuple[int, int], list[int]] = {}
+    for index, (_, _, beams, longest) in enumerate(jobs):
+        alike.setdefault((beams, longest), []).append(index)
+    for (beams, longest), places in alike.items():
+        pixels = np.stack([jobs[index][0] for index in places])
+        asked = [jobs[index][1] for index in places]
+        questions = writer.preprocessor.texts(asked) if writer.asks else None
+        ids = writer.generate(pixels, questions, beams=beams, max_length=longest, min_length=None)
+        texts[places] = writer.spell(ids)
+    return texts
