@@ -151,6 +151,8 @@ class App:
                 self.keys.check(request.headers.get("authorization", ""), endpoint.key == "always")
             body = Body()
             if request.method in ("POST", "PUT", "PATCH"):
+                if endpoint.pictures and request.headers.get("content-type", "").startswith("image/"):
+                    self.models.check_room()
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     body = await read_body(request, self.settings.max_body, endpoint.pictures)
                 entry.items = items_of(body)

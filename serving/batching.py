@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.priority import give_way
+
 Rows = NDArray[Any]
 Run = Callable[[Rows], Rows]
 Clock = Callable[[], float]
@@ -229,6 +231,7 @@ class Engine:
         return batch
 
     def _work(self) -> None:
+        give_way()
         while (found := self._next_batch()) is not None:
             name, batch = found
             started = self._clock()

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TypeVar
 
 from serving.batching import OverloadedError
+from serving.priority import give_way
 
 Result = TypeVar("Result")
 
@@ -20,7 +21,7 @@ class Decoders:
     """
 
     def __init__(self, threads: int, capacity: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, "decode")
+        self._pool = ThreadPoolExecutor(threads, "decode", initializer=give_way)
         self._threads, self._capacity = threads, capacity
         self._counting = Lock()
         self._backlog = 0
@@ -37,13 +38,17 @@ class Decoders:
         Raises `OverloadedError` where there is no room for all of them.
         """
         with self._counting:
-            if self._backlog + len(files) > self._capacity:
-                raise OverloadedError(max(1.0, self._backlog * self._pace / self._threads))
+            self.check_room(len(files))
             self._backlog += len(files)
         futures = [self._pool.submit(self._begin, work, file) for file in files]
         for future in futures:
             future.add_done_callback(self._forget)
         return futures
+
+    def check_room(self, files: int = 1) -> None:
+        """Raise `OverloadedError` where there is no room for so many."""
+        if self._backlog + files > self._capacity:
+            raise OverloadedError(max(1.0, self._backlog * self._pace / self._threads))
 
     def _begin(self, work: Callable[[bytes], Result], file: bytes) -> Result:
         self._leave()

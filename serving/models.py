@@ -151,6 +151,13 @@ class Models:
         engine = Engine(lanes, settings.queue, observe=observe)
         return Model(name, folder, opened, sha256, engine)
 
+    def check_room(self) -> None:
+        """Raise `ApiError` 429 where not one picture more can wait; asked before a picture is even read."""
+        try:
+            self._decoders.check_room()
+        except OverloadedError as error:
+            raise overloaded(error) from error
+
     async def pixels(self, model: Model, files: Sequence[bytes]) -> list[Item]:
         """Every file decoded for the model, in the threads for it; what is wrong with one is its own.
 
