@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import secrets
 import time
@@ -14,7 +15,7 @@ from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from compressor.errors import CompressorError
 from serving.bodies import Body, read_body
@@ -34,14 +35,18 @@ from serving.urls import Fetcher
 Handler = Callable[[Call], Coroutine[Any, Any, Response]]
 _GONE = 499
 """The status that proxies log for a caller that did not wait; nobody reads it."""
+_UNWATCHED = 0.02
+"""Seconds of a request before its caller is watched: most are answered by then, and a task for each costs."""
+_NUMBERS = itertools.count(secrets.randbits(64))
+"""Ids of requests that have none: as unique from a random start as random ones, and without system calls."""
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
 
 
 @dataclass(frozen=True)
@@ -108,21 +113,23 @@ class App:
             return
         request = Request(scope, receive)
         given = request.headers.get("x-request-id", "")
-        number = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        number = given if _ID.fullmatch(given) else f"{next(_NUMBERS) % 2**64:016x}"
         entry = Entry(number, method_of(request.method), template(scope))
         entry.trace_id = trace_of(request.headers.get("traceparent", ""))
         span = self.tracing.begin(request.headers, entry) if self.tracing else None
         started = time.monotonic()
         response = await self._answer(request, started + self.settings.deadline, entry)
         entry.status = response.status_code
-        headers = {**_HEADERS, **self.cors.headers(request.headers), "X-Request-Id": number}
-        for name, value in headers.items():
+        own = {name for name, _ in response.raw_headers}
+        response.raw_headers += [header for header in _HEADERS if header[0] not in own]
+        response.raw_headers.append((b"x-request-id", number.encode()))
+        for name, value in self.cors.headers(request.headers).items():
             response.headers.setdefault(name, value)
         with suppress(OSError):
             await response(scope, receive, send)
         entry.ms = round((time.monotonic() - started) * 1e3, 2)
         if self.models.metrics is not None:
-            self.models.metrics.answered(entry.path, entry.status)
+            self.models.metrics.answered(entry.path, entry.status, entry.ms / 1e3)
         if self.tracing:
             self.tracing.end(span, entry)
         write(entry)
@@ -144,10 +151,10 @@ class App:
                 self.keys.check(request.headers.get("authorization", ""), endpoint.key == "always")
             body = Body()
             if request.method in ("POST", "PUT", "PATCH"):
-                body = await asyncio.wait_for(
-                    read_body(request, self.settings.max_body, endpoint.pictures),
-                    max(0.0, deadline - time.monotonic()),
-                )
+                if endpoint.pictures and request.headers.get("content-type", "").startswith("image/"):
+                    self.models.check_room()
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    body = await read_body(request, self.settings.max_body, endpoint.pictures)
                 entry.items = items_of(body)
             call = Call(request, body, self.models, self.settings, deadline, self.galleries, item)
             return await _while_connected(request, self._handled(endpoint, call))
@@ -212,20 +219,32 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, Response]
 
     Middleware outside waits for an answer all the same, and without one forever, at shutdown too.
     """
-    answer = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    loop, here = asyncio.get_running_loop(), asyncio.current_task()
+    assert here is not None
+    watch: asyncio.Task[None] | None = None
+    gone = False
+
+    async def until_gone() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        here.cancel()
+
+    def begin() -> None:
+        nonlocal watch
+        watch = loop.create_task(until_gone())
+
+    timer = loop.call_later(_UNWATCHED, begin)
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return answer.result() if answer.done() else Response(status_code=_GONE)
+        return await work
+    except asyncio.CancelledError:
+        if not gone or here.uncancel() > 0:
+            raise
+        return Response(status_code=_GONE)
     finally:
-        answer.cancel()
-        gone.cancel()
-        # Not awaited: an exception that is raised a second time forgets the lines that it passed.
-        await asyncio.gather(answer, gone, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while True:
-        message: Message = await request.receive()
-        if message["type"] == "http.disconnect":
-            return
+        timer.cancel()
+        if watch is not None:
+            watch.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await watch

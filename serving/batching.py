@@ -1,9 +1,10 @@
 """Rows of many requests through one model: batches that grow with the load, a queue that is bounded.
 
-There is no waiting window. Whatever waits when the model is free makes the next batch, up to the size
-that a lane allows: a lone request runs at once, and under load batches fill by themselves. Lanes
-(pictures, texts, ...) share the threads that run models, so that they do not fight for the cores; whose
-oldest row has waited longest is next.
+Whatever waits when the model is free makes the next batch, up to the size that a lane allows: a lone
+request runs at once, and under load batches fill by themselves. Only where rows are known to be on their
+way, pictures that wait to be decoded, does a small batch wait for them a moment. Lanes (pictures, texts,
+...) share the threads that run models, so that they do not fight for the cores; whose oldest row has
+waited longest is next.
 
 The queue is counted in rows over all lanes. Beyond its capacity a request is refused at once, with an
 estimate of when it is worth coming back. A request whose deadline passes, or whose caller has gone,
@@ -24,11 +25,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.priority import give_way
+
 Rows = NDArray[Any]
 Run = Callable[[Rows], Rows]
 Clock = Callable[[], float]
-Observe = Callable[[str, int, float, float], None]
-"""Lane, rows of a batch, seconds that its oldest row waited, seconds that it ran."""
+Observe = Callable[[str, int, float, float, int], None]
+"""Lane, rows of a batch, seconds that its oldest row waited, seconds that it ran, rows that still wait."""
+
+
+_ENOUGH = 8
+"""Rows that a batch does not wait for more with: most of what a batch saves is saved by then."""
+_PATIENCE = 0.01
+"""Seconds that a row waits for more."""
 
 
 class OverloadedError(Exception):
@@ -49,10 +58,14 @@ class ClosedError(Exception):
 
 @dataclass(frozen=True)
 class Lane:
-    """A model: `run` takes (N, ...) with N up to `max_batch` and gives (N, ...) in the same order."""
+    """A model: `run` takes (N, ...) with N up to `max_batch` and gives (N, ...) in the same order.
+
+    `more`: True while rows are on their way whose making keeps the cores busy.
+    """
 
     run: Run
     max_batch: int = 32
+    more: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,7 @@ class Engine:
         self._queues: dict[str, deque[_Request]] = {name: deque() for name in lanes}
         self._observe, self._clock = observe, clock
         self._waiting = 0
+        self._patient = False
         self._pace = 0.0
         self._closed = False
         self._changed = threading.Condition()
@@ -140,7 +154,8 @@ class Engine:
                 raise OverloadedError(self._until_free())
             self._queues[lane].append(request)
             self._waiting += len(rows)
-            self._changed.notify()
+            if not (self._patient and self._worth_waiting(lane)):
+                self._changed.notify()
         return request.future
 
     def close(self, timeout: float | None = None) -> None:
@@ -181,12 +196,25 @@ class Engine:
             while True:
                 self._drop_dead()
                 heads = {name: queue[0].arrived for name, queue in self._queues.items() if queue}
-                if heads:
-                    name = min(heads, key=lambda lane: heads[lane])
+                ripe = [name for name in heads if not self._worth_waiting(name)]
+                if ripe:
+                    name = min(ripe, key=lambda lane: heads[lane])
                     return name, self._take(self._queues[name], self._lanes[name].max_batch)
                 if self._closed:
                     return None
-                self._changed.wait()
+                self._patient = bool(heads)
+                self._changed.wait(_PATIENCE if heads else None)
+                self._patient = False
+
+    def _worth_waiting(self, lane: str) -> bool:
+        """True while a lane's batch would be small and more rows are on their way."""
+        queue = self._queues[lane]
+        return (
+            not self._closed
+            and self._lanes[lane].more()
+            and self._clock() - queue[0].arrived < _PATIENCE
+            and sum(request.left for request in queue) < min(_ENOUGH, self._lanes[lane].max_batch)
+        )
 
     def _take(self, queue: deque[_Request], most: int) -> list[_Part]:
         batch: list[_Part] = []
@@ -203,6 +231,7 @@ class Engine:
         return batch
 
     def _work(self) -> None:
+        give_way()
         while (found := self._next_batch()) is not None:
             name, batch = found
             started = self._clock()
@@ -220,7 +249,7 @@ class Engine:
                 _settle(batch, results)
             if self._observe is not None:
                 oldest = min(part.request.arrived for part in batch)
-                self._observe(name, len(rows), started - oldest, ended - started)
+                self._observe(name, len(rows), started - oldest, ended - started, self._waiting)
 
 
 def _settle(batch: Sequence[_Part], results: Rows) -> None:

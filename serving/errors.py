@@ -53,11 +53,18 @@ def of_image(error: BadImageError, param: str | None = None) -> ApiError:
     return ApiError(status, code, error.reason, param)
 
 
-def of_engine(error: Exception) -> ApiError | None:
+def overloaded(error: OverloadedError) -> ApiError:
+    """A full queue."""
+    seconds = str(max(1, round(error.retry_after)))
+    return ApiError(429, "overloaded", str(error), headers={"Retry-After": seconds})
+
+
+def of_engine(error: BaseException) -> ApiError | None:
     """What the queue in front of a model says; None for anything else."""
     if isinstance(error, OverloadedError):
-        seconds = str(max(1, round(error.retry_after)))
-        return ApiError(429, "overloaded", str(error), headers={"Retry-After": seconds})
+        return overloaded(error)
+    if isinstance(error, TimeoutError):
+        return ApiError(504, "deadline", "the deadline passed before the answer was there")
     if isinstance(error, DeadlineError):
         return ApiError(504, "deadline", str(error))
     if isinstance(error, ClosedError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,11 +17,13 @@ _MOST_TEXTS = 8
 """Texts written together: each holds keys and values for every beam."""
 
 
-def lanes_of(opened: Bundle | Writer, max_batch: int) -> dict[str, Lane]:
-    """`image` and `text` of a model that embeds, `write` of one that writes."""
+def lanes_of(opened: Bundle | Writer, max_batch: int, decoding: Callable[[], bool]) -> dict[str, Lane]:
+    """`image` and `text` of a model that embeds, `write` of one that writes; `decoding`: True while pictures
+    wait to be decoded."""
     if isinstance(opened, Bundle):
-        return {"image": Lane(opened.run_images, max_batch), "text": Lane(opened.run_texts, max_batch)}
-    return {"write": Lane(partial(_write, opened), min(max_batch, _MOST_TEXTS))}
+        images = Lane(opened.run_images, max_batch, decoding)
+        return {"image": images, "text": Lane(opened.run_texts, max_batch)}
+    return {"write": Lane(partial(_write, opened), min(max_batch, _MOST_TEXTS), decoding)}
 
 
 def _write(writer: Writer, jobs: Rows) -> Rows:

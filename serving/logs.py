@@ -12,7 +12,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from traceback import extract_tb
 from typing import Any, Literal
@@ -51,7 +51,7 @@ class Entry:
 
     def facts(self) -> dict[str, Any]:
         """All that is known."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def method_of(given: str) -> str:

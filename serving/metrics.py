@@ -55,10 +55,23 @@ class Metrics:
             "compressor_batch_rows", "Rows of a batch", ["model", "lane"], buckets=_ROWS, **where
         )
         self._answers = Counter("compressor_answers_total", "Answers", ["path", "status"], **where)
+        self._requests = Histogram(
+            "compressor_request_seconds",
+            "Seconds from a request's arrival to its answer",
+            ["path"],
+            buckets=_SECONDS,
+            **where,
+        )
         self._waiting = Gauge(
             "compressor_queue_rows",
             "Rows that wait for a model",
             ["model"],
+            multiprocess_mode="livesum",
+            **where,
+        )
+        self._undecoded = Gauge(
+            "compressor_queue_pictures",
+            "Pictures that wait to be decoded",
             multiprocess_mode="livesum",
             **where,
         )
@@ -75,17 +88,23 @@ class Metrics:
     def batches(self, model: str) -> Observe:
         """What an engine tells of its batches."""
 
-        def observe(lane: str, rows: int, waited: float, ran: float) -> None:
+        def observe(lane: str, rows: int, waited: float, ran: float, left: int) -> None:
             self._batches.labels(model, lane).observe(rows)
             self._stages.labels("queue", model).observe(waited)
             self._stages.labels("inference", model).observe(ran)
+            self.waiting(model, left)
 
         return observe
-
-    def answered(self, path: str, status: int) -> None:
-        """Count an answer; `path` is one that is served, or `other`: callers do not make up labels."""
-        self._answers.labels(path, str(status)).inc()
 
     def waiting(self, model: str, rows: int) -> None:
         """How many rows wait now."""
         self._waiting.labels(model).set(rows)
+
+    def undecoded(self, pictures: int) -> None:
+        """How many pictures wait now."""
+        self._undecoded.set(pictures)
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """Count and time an answer; `path` is one that is served, or `other`: callers make up no labels."""
+        self._requests.labels(path).observe(seconds)
+        self._answers.labels(path, str(status)).inc()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from compressor.runtime import Bundle, Writer
 from compressor.runtime.manifest import read_manifest, reading
 from compressor.runtime.schema import MANIFEST, BundleManifest
 from compressor.runtime.session import usable_cores
-from serving.batching import Engine
+from serving.batching import Engine, OverloadedError
 from serving.canary import fault_of
+from serving.decoding import Decoders
 from serving.described import described
-from serving.errors import ApiError, of_engine, of_image
+from serving.errors import ApiError, of_engine, of_image, overloaded
 from serving.lanes import lanes_of
+from serving.mailbox import Mailbox
 from serving.metrics import Metrics
 from serving.settings import Settings
 
@@ -65,7 +68,8 @@ class Models:
         """Open every bundle. Raises `BundleError` for one that cannot be."""
         self.settings = settings
         self.metrics = metrics
-        self._decoders = ThreadPoolExecutor(settings.decoders or usable_cores(), "decode")
+        self._decoders = Decoders(settings.decoders or usable_cores(), settings.queue)
+        self._mailbox = Mailbox()
         self._reloads = ThreadPoolExecutor(1, "reload")
         self._retired: dict[Engine, threading.Timer] = {}
         self._models = {name: self._open(name, folder) for name, folder in folders.items()}
@@ -143,18 +147,36 @@ class Models:
         if checked and (fault := fault_of(opened)):
             raise BundleError(f"{folder}: {fault}")
         observe = None if self.metrics is None else self.metrics.batches(name)
-        engine = Engine(lanes_of(opened, settings.max_batch), settings.queue, observe=observe)
+        lanes = lanes_of(opened, settings.max_batch, lambda: self._decoders.backlog > 0)
+        engine = Engine(lanes, settings.queue, observe=observe)
         return Model(name, folder, opened, sha256, engine)
 
+    def check_room(self) -> None:
+        """Raise `ApiError` 429 where not one picture more can wait; asked before a picture is even read."""
+        try:
+            self._decoders.check_room()
+        except OverloadedError as error:
+            raise overloaded(error) from error
+
     async def pixels(self, model: Model, files: Sequence[bytes]) -> list[Item]:
-        """Every file decoded for the model, in the threads for it; what is wrong with one is its own."""
-        loop = asyncio.get_running_loop()
-        return await asyncio.gather(
-            *(loop.run_in_executor(self._decoders, self._decoded, model, file) for file in files)
-        )
+        """Every file decoded for the model, in the threads for it; what is wrong with one is its own.
+
+        Raises `ApiError` 429 where too many wait already. A caller that goes away takes its files out.
+        """
+        try:
+            decoding = self._decoders.submit(partial(self._decoded, model), files)
+        except OverloadedError as error:
+            raise overloaded(error) from error
+        try:
+            return [await self._mailbox.result(future) for future in decoding]
+        finally:
+            for future in decoding:
+                future.cancel()
 
     def _decoded(self, model: Model, file: bytes) -> Item:
         try:
+            if self.metrics is not None:
+                self.metrics.undecoded(self._decoders.backlog)
             with self.timed("decode", model):
                 return model.opened.preprocessor.images([file], self.settings.max_pixels)[0]
         except BadImageError as error:
@@ -164,28 +186,28 @@ class Models:
         """Rows through a lane of the model. Raises `ApiError` 429, 503 or 504; a caller that goes away takes
         its rows out of the queue."""
         try:
-            future = model.engine.submit(lane, rows, deadline)
-            if self.metrics is not None:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                return await self._mailbox.result(model.engine.submit(lane, rows, deadline))
+        except BaseException as error:
+            if (
+                self.metrics is not None
+            ):  # rows that leave the queue without a batch: replicas follow the count
                 self.metrics.waiting(model.name, model.engine.waiting)
-            waiting = asyncio.wrap_future(future)
-            return await asyncio.wait_for(waiting, max(0.0, deadline - time.monotonic()))
-        except TimeoutError as error:
-            raise ApiError(504, "deadline", "the deadline passed before the answer was there") from error
-        except Exception as error:
             answer = of_engine(error)
             if answer is None:
                 raise
             raise answer from error
-        finally:
-            if self.metrics is not None:  # what left the queue is not left in the count: replicas follow it
-                self.metrics.waiting(model.name, model.engine.waiting)
 
     async def run_items(self, model: Model, lane: str, items: Sequence[Item], deadline: float) -> list[Item]:
         """The same for items of which some went wrong already: their problems stay in their places."""
         good = {index: item for index, item in enumerate(items) if not isinstance(item, ApiError)}
         answers: list[Item] = list(items)
         if good:
-            rows = await self.run(model, lane, np.stack(list(good.values())), deadline)
+            rows = await self.run(model, lane, _stacked(list(good.values())), deadline)
             for index, row in zip(good, rows, strict=True):
                 answers[index] = row
         return answers
+
+
+def _stacked(rows: list[Rows]) -> Rows:
+    return rows[0][None] if len(rows) == 1 else np.stack(rows)

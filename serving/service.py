@@ -31,6 +31,11 @@ class Front:
         self._inner = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            # BentoML's own middleware stands outside of this one and takes longer than embedding a text does;
+            # its limit of time keeps a timer of every request long after the answer. Requests go around it.
+            application = scope["app"]
+            application.middleware_stack = Front(application.middleware_stack)
         if scope["type"] != "http" or Front.app is None:
             await self._inner(scope, receive, send)
         elif scope["path"] == "/metrics":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from serving import answers, inputs
 from serving.call import Call
@@ -50,7 +50,7 @@ async def embeddings(call: Call) -> Response:
         for index, row in enumerate(rows)
     ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return JSONResponse({"object": "list", "data": data, "model": model.name, "usage": usage})
+    return answers.RowsResponse({"object": "list", "data": data, "model": model.name, "usage": usage})
 
 
 async def _mixed(call: Call) -> tuple[list[Item], int]:
@@ -92,4 +92,6 @@ def _encoding(call: Call) -> str:
 def _answer(call: Call, rows: list[Item], head: dict[str, Any], encoding: str, param: str) -> Response:
     if answers.wants_octets(call.request):
         return answers.octets(answers.all_or_error(rows, param))
-    return answers.itemised(head, rows, lambda row: {"embedding": answers.vector(row, encoding)})
+    return answers.itemised(
+        head, rows, lambda row: {"embedding": answers.vector(row, encoding)}, kind=answers.RowsResponse
+    )

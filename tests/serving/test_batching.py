@@ -186,13 +186,46 @@ def test_closing_runs_what_waits_and_takes_no_more(model: Model) -> None:
 
 
 def test_batches_are_observed() -> None:
-    seen: list[tuple[str, int, float, float]] = []
+    seen: list[tuple[str, int, float, float, int]] = []
     with Engine({"text": Lane(Model())}, 10, observe=lambda *facts: seen.append(facts)) as engine:
         engine.submit("text", rows(1, 2), FAR).result(20)
-    ((name, count, waited, ran),) = seen
-    assert (name, count) == ("text", 2)
+    ((name, count, waited, ran, left),) = seen
+    assert (name, count, left) == ("text", 2, 0)
     assert waited >= 0
     assert ran >= 0
+
+
+def test_a_small_batch_waits_for_rows_that_are_on_their_way() -> None:
+    model, coming = Model(), threading.Event()
+    coming.set()
+    with Engine({"image": Lane(model, more=coming.is_set)}, 100, clock=lambda: 0.0) as engine:
+        early = [engine.submit("image", rows(value), FAR) for value in (1, 2)]
+        time.sleep(0.05)
+        assert not any(future.done() for future in early), "their time has not come: the clock stands still"
+        coming.clear()
+        engine.submit("image", rows(3), FAR).result(20)
+        assert all(future.done() for future in early)
+    assert model.sizes == [3]
+
+
+def test_rows_that_do_not_come_are_not_waited_for_long() -> None:
+    with Engine({"image": Lane(Model(), more=lambda: True)}, 100) as engine:
+        assert engine.submit("image", rows(1), FAR).result(20)[0, 0] == 2
+
+
+def test_a_batch_that_is_large_enough_does_not_wait() -> None:
+    with Engine({"image": Lane(Model(), more=lambda: True)}, 100, clock=lambda: 0.0) as engine:
+        assert len(engine.submit("image", rows(*range(8)), FAR).result(20)) == 8
+
+
+def test_lanes_do_not_wait_for_the_rows_of_others() -> None:
+    lanes = {"image": Lane(Model(), more=lambda: True), "text": Lane(Model())}
+    engine = Engine(lanes, 100, clock=lambda: 0.0)
+    picture = engine.submit("image", rows(1), FAR)
+    assert engine.submit("text", rows(2), FAR).result(20)[0, 0] == 4
+    assert not picture.done()
+    engine.close()
+    assert picture.result(20)[0, 0] == 2, "at the end nothing is waited for"
 
 
 @pytest.mark.parametrize("wrong", [{"capacity": 0}, {"threads": 0}, {"lanes": {"image": Lane(Model(), 0)}}])
