@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -16,6 +17,7 @@ from serving.errors import ApiError
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 _DEEPEST = 64
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,36 @@ def _too_large(most: int) -> ApiError:
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
-    """A JSON object, strictly: UTF-8, no NaN, no key twice, not nested too deeply. Raises `ApiError` 400."""
+    """A JSON object in UTF-8, read as strictly as `parse` does. Raises `ApiError` 400."""
     try:
-        found = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise ApiError(400, "bad_json", f"the body is not UTF-8 (byte {error.start})") from error
-    except RecursionError as error:
-        raise ApiError(400, "bad_json", "the body is nested too deeply") from error
-    except ValueError as error:
-        raise ApiError(400, "bad_json", f"the body is not JSON: {error}") from error
+    found = parse(text, "the body is")
     if not isinstance(found, dict):
         raise ApiError(400, "bad_json", f"the body is a JSON {type(found).__name__}; send an object")
+    return found
+
+
+def parse(text: str, what: str = "is", param: str | None = None) -> Any:
+    """JSON, strictly: no NaN, no key twice, nested no deeper than 64, and no half of a surrogate pair, which
+    JSON can spell and no answer could repeat in UTF-8.
+
+    Raises `ApiError` 400 about `param`, with a sentence that begins with `what`.
+    """
+    try:
+        found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        if _HALF.search(text):  # as far as a pattern can tell
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ApiError(400, "bad_json", f"{what} nested too deeply", param) from error
+    except UnicodeEncodeError as error:
+        told = f"{what} not JSON: half of a surrogate pair stands alone"
+        raise ApiError(400, "bad_json", told, param) from error
+    except ValueError as error:
+        raise ApiError(400, "bad_json", f"{what} not JSON: {error}", param) from error
     if _depth(found) > _DEEPEST:
-        raise ApiError(400, "bad_json", "the body is nested too deeply")
+        raise ApiError(400, "bad_json", f"{what} nested too deeply", param)
     return found
 
 
@@ -117,8 +136,10 @@ async def _multipart(request: Request, content: bytes) -> Body:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield content
 
+    # Not the request's own headers: they could name any codec of Python's for the fields, slow ones among them.
+    headers = Headers(raw=[(b"content-type", b'multipart/form-data; boundary="' + boundary + b'"')])
     parser = MultiPartParser(
-        request.headers, stream(), max_files=10_000, max_fields=1_000, max_part_size=len(content)
+        headers, stream(), max_files=10_000, max_fields=1_000, max_part_size=len(content)
     )
     parser.spool_max_size = len(content) + 1  # it is in memory already, and the file system may be read-only
     fields: dict[str, Any] = {}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from starlette.requests import Request
 
 from compressor.runtime import Bundle, Writer
@@ -13,6 +16,9 @@ from serving.errors import ApiError, wrong
 from serving.galleries import Galleries
 from serving.models import Item, Model, Models, Rows
 from serving.settings import Settings
+
+_MOST_AT_ONCE = 20_000
+"""Characters that are tokenised on the loop, some 20 ms of it; more are in a thread."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,20 @@ class Call:
 
     async def embed_texts(self, model: Model, texts: list[str]) -> Rows:
         """Unit rows (N, D)."""
+        return await self.models.run(model, "text", await self.token_ids(model, texts), self.deadline)
+
+    async def token_ids(self, model: Model, texts: list[str]) -> Rows:
+        """Ids (N, L). Raises `ApiError` 504 where the deadline passes first."""
         with self.models.timed("tokenise", model):
-            ids = model.opened.preprocessor.texts(texts)
-        return await self.models.run(model, "text", ids, self.deadline)
+            if sum(map(len, texts)) <= _MOST_AT_ONCE:
+                return model.opened.preprocessor.texts(texts)
+            return await asyncio.to_thread(_one_by_one, model, texts, self.deadline)
+
+
+def _one_by_one(model: Model, texts: list[str], deadline: float) -> Rows:
+    rows = []
+    for text in texts:
+        if time.monotonic() > deadline:
+            raise ApiError(504, "deadline", "the deadline passed before all texts were tokenised")
+        rows.append(model.opened.preprocessor.texts([text]))
+    return np.concatenate(rows)

@@ -10,6 +10,9 @@ from starlette.responses import JSONResponse, Response
 from compressor.errors import BadImageError
 from serving.batching import ClosedError, DeadlineError, OverloadedError
 
+_LONGEST = 500
+"""Characters of a message."""
+
 
 class ApiError(Exception):
     """An answer from 400 up. `param` names the part of the request that is at fault."""
@@ -23,7 +26,8 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.code, self.message, self.param = status, code, message, param
+        self.status, self.code = status, code
+        self.message, self.param = _printable(message), None if param is None else _printable(param)
         self.headers = dict(headers or {})
 
     def content(self) -> dict[str, Any]:
@@ -33,6 +37,13 @@ class ApiError(Exception):
     def response(self) -> Response:
         """The whole answer."""
         return JSONResponse({"error": self.content()}, self.status, self.headers)
+
+
+def _printable(text: str) -> str:
+    """Text that may quote a caller's: one line of bounded length, which UTF-8 can hold."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def wrong(message: str, param: str | None = None) -> ApiError:

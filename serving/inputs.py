@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.bodies import Body
+from serving.bodies import Body, parse
 from serving.errors import ApiError, wrong
 from serving.settings import Settings
 
@@ -128,10 +127,7 @@ def structured(body: Body, param: str) -> Any:
     value = body.fields.get(param)
     if not body.files or not isinstance(value, str):
         return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, "bad_json", f"is not JSON: {error}", param) from error
+    return parse(value, param=param)
 
 
 def number_of(value: Any, param: str, low: int, high: int) -> int:

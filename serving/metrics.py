@@ -64,14 +64,8 @@ class Metrics:
         )
         self._waiting = Gauge(
             "compressor_queue_rows",
-            "Rows that wait for a model",
-            ["model"],
-            multiprocess_mode="livesum",
-            **where,
-        )
-        self._undecoded = Gauge(
-            "compressor_queue_pictures",
-            "Pictures that wait to be decoded",
+            "Rows that wait for a model, and pictures that wait to be decoded",
+            ["stage", "model"],
             multiprocess_mode="livesum",
             **where,
         )
@@ -98,11 +92,11 @@ class Metrics:
 
     def waiting(self, model: str, rows: int) -> None:
         """How many rows wait now."""
-        self._waiting.labels(model).set(rows)
+        self._waiting.labels("inference", model).set(rows)
 
     def undecoded(self, pictures: int) -> None:
-        """How many pictures wait now."""
-        self._undecoded.set(pictures)
+        """How many pictures wait now, for whichever model."""
+        self._waiting.labels("decode", "").set(pictures)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count and time an answer; `path` is one that is served, or `other`: callers make up no labels."""

@@ -68,7 +68,8 @@ class Models:
         """Open every bundle. Raises `BundleError` for one that cannot be."""
         self.settings = settings
         self.metrics = metrics
-        self._decoders = Decoders(settings.decoders or usable_cores(), settings.queue)
+        self._threads = settings.threads or max(1, usable_cores() // settings.workers)
+        self._decoders = Decoders(settings.decoders or self._threads, settings.queue)
         self._mailbox = Mailbox()
         self._reloads = ThreadPoolExecutor(1, "reload")
         self._retired: dict[Engine, threading.Timer] = {}
@@ -138,7 +139,7 @@ class Models:
             opened: Bundle | Writer = opens(
                 folder,
                 precision=settings.precision,
-                threads=settings.threads,
+                threads=self._threads,
                 low_memory=settings.low_memory,
                 fast_decode=settings.fast_decode,
             )

@@ -29,15 +29,15 @@ class Settings(BaseModel):
     )
     precision: str | None = Field(None, description="Of every bundle; without it its default.")
     threads: int | None = Field(
-        None, ge=1, le=1024, description="Of each model; without it all usable cores."
+        None, ge=1, le=1024, description="Of each model; without it the usable cores, shared by the workers."
     )
     low_memory: bool = Field(False, description="Give the memory of a call back after it.")
     fast_decode: bool = Field(False, description="Reduce pictures much larger than the model's input first.")
     max_batch: int = Field(32, ge=1, le=1024, description="Rows of one call of a model.")
-    queue: int = Field(512, ge=1, description="Rows that may wait for a model.")
+    queue: int = Field(512, ge=1, description="Rows that may wait for a model; pictures, to be decoded.")
     deadline: float = Field(10.0, gt=0, description="Seconds from a request's arrival to its answer.")
     max_body: int = Field(32 * 2**20, ge=1, description="Bytes of a request's body.")
-    max_items: int = Field(256, ge=1, description="Pictures or texts of one request.")
+    max_items: int = Field(256, ge=1, validate_default=True, description="Pictures or texts of one request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Of one picture.")
     max_text: int = Field(100_000, ge=1, description="Characters of one text.")
     keys: tuple[str, ...] = Field(
@@ -61,8 +61,16 @@ class Settings(BaseModel):
     watch: float = Field(0.0, ge=0, description="Seconds between looks for new bundles; 0: none.")
     workers: int = Field(1, ge=1, description="Processes that serve the same.")
     decoders: int | None = Field(
-        None, ge=1, le=256, description="Threads that decode; without it all usable cores."
+        None, ge=1, le=256, description="Threads that decode; without it as many as of a model."
     )
+
+    @field_validator("max_items")
+    @classmethod
+    def _fits(cls, given: int, info: ValidationInfo) -> int:
+        """A request that never fits into the queue would be told to come back for ever."""
+        if given > info.data.get("queue", given):
+            raise ValueError(f"{given} items do not fit into a queue of {info.data['queue']}; set both")
+        return given
 
     @field_validator("urls", "cors", mode="before")
     @classmethod
@@ -81,7 +89,8 @@ class Settings(BaseModel):
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     """Settings of the variables `COMPRESSOR_<NAME>`; bundles are separated by `os.pathsep`.
 
-    Raises `DataError` naming the variable for one that is unknown or has no sense.
+    Others of that prefix are let be: Kubernetes makes some up for a service of that name. Raises `DataError`
+    naming the variable for one that has no sense.
     """
     found = os.environ if environment is None else environment
     given: dict[str, Any] = {}
@@ -108,7 +117,7 @@ def named_folders(settings: Settings) -> dict[str, Path]:
         name, equals, path = given.partition("=")
         folder = Path(path if equals else given)
         run = folder.parent if folder.name == "bundle" else folder
-        key = name if equals else run.resolve().name
+        key = name if equals else run.resolve().name or folder.name  # a bundle may be mounted at /bundle
         if key in folders:
             raise DataError(
                 f"two bundles are called '{key}'; name them: first={folders[key]} second={folder}"

@@ -71,7 +71,7 @@ async def _mixed(call: Call) -> tuple[list[Item], int]:
     items: dict[int, Item] = {}
     tokens = 0
     if texts:
-        ids = bundle.preprocessor.texts(list(texts.values()))
+        ids = await call.token_ids(model, list(texts.values()))
         tokens = int((ids != bundle.preprocessor.text.pad_id).sum())
         items |= zip(texts, await call.models.run(model, "text", ids, call.deadline), strict=True)
     if files:

@@ -145,13 +145,13 @@ def test_replicas_follow_a_metric_that_is_counted_and_falls_again(
         calls = [models.run(model, "text", rows, time.monotonic() + 30) for _ in range(3)]
         watched = asyncio.gather(*calls)
         while not watched.done():
-            seen.append(registry.get_sample_value(name, {"model": "toy"}))
+            seen.append(registry.get_sample_value(name, {"stage": "inference", "model": "toy"}))
             await asyncio.sleep(0)
         assert [np.shape(found)[0] for found in await watched] == [40, 40, 40]
 
     try:
         asyncio.run(ask())
         assert max(value or 0 for value in seen) > 0
-        assert registry.get_sample_value(name, {"model": "toy"}) == 0
+        assert registry.get_sample_value(name, {"stage": "inference", "model": "toy"}) == 0
     finally:
         models.close()

@@ -224,11 +224,11 @@ IDS = (
     ".",
     "..",
     "../..",
-    "👩‍👩‍👧‍👦",
+    "🌟",
     "delete",
     "image",
 )
-UNPRINTABLE = ("\0", "\r\n", "\u202e", "a" * 257, "a" * 10_000, "\u2028", "\ufeff")
+UNPRINTABLE = ("\0", "\r\n", "\u202e", "a" * 257, "a" * 10_000, "\u2028", "\ufeff", "👩‍👩‍👧‍👦")
 
 
 def _items() -> Iterator[Hostile]:

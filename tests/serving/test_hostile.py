@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +13,14 @@ import pytest
 
 from tests.runtime.conftest import exported  # noqa: F401
 from tests.serving.bundles import other_weights
-from tests.serving.hostile import NO_ANSWER, Answer, Hostile, send
+from tests.serving.hostile import Answer, Hostile, send
 from tests.serving.hostile_bodies import PICTURE, bodies
 from tests.serving.hostile_pictures import MOST_PIXELS, pictures
 from tests.serving.hostile_protocol import others
 from tests.serving.processes import KEY, Served, serving
 
 LISTS = {"pictures": pictures, "bodies": bodies, "others": others}
-_LEAK = re.compile(r"Traceback|File \"|site-packages|\.py\b|0x[0-9a-f]{8}|/(?:home|usr|opt|tmp|work|root)/")
+_LEAK = re.compile(r"Traceback|File \"|site-packages|\.py:\d|0x[0-9a-f]{8}|/(?:home|usr|opt|tmp|work|root)/")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_nothing_that_is_sent_harms_it(served: Served, name: str) -> None:
 def test_there_are_many_and_each_has_a_name_of_its_own() -> None:
     names = [hostile.name for made in LISTS.values() for hostile in made()]
     assert len(names) > 500
-    assert len(set(names)) == len(names)
+    assert not [name for name, count in Counter(names).items() if count > 1]
 
 
 def _faults(hostile: Hostile, answer: Answer) -> Iterator[str]:
@@ -62,7 +63,7 @@ def _faults(hostile: Hostile, answer: Answer) -> Iterator[str]:
         yield f"{answer.status} {answer.content[:300]!r}"
     if "X-Injected" in answer.headers:
         yield "a header was injected"
-    if answer.status < 400:
+    if answer.status < 400 or hostile.wire.startswith(b"HEAD"):
         return
     try:
         error = json.loads(answer.content)["error"]
@@ -87,7 +88,3 @@ def _harm(friend: httpx.Client) -> Iterator[str]:
         else:
             if answer.status_code != 200:
                 yield f"then {path}: {answer.status_code} {answer.text}"
-
-
-def test_no_answer_is_no_status() -> None:
-    assert NO_ANSWER not in range(100, 600)

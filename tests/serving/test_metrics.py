@@ -48,4 +48,4 @@ def test_every_stage_is_timed_and_every_answer_counted(
     assert value("compressor_answers_total", path="/encode/text", status="422") == 1
     assert value("compressor_answers_total", path="other", status="404") == 1
     assert value("compressor_request_seconds_count", path="/encode/image") == 1
-    assert value("compressor_queue_rows", model="toy") is not None
+    assert value("compressor_queue_rows", stage="inference", model="toy") is not None

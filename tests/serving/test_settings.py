@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from compressor.errors import DataError
-from serving.settings import PREFIX, Settings, from_environment
+from serving.settings import PREFIX, Settings, from_environment, named_folders
 
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 
@@ -39,6 +39,19 @@ def test_a_setting_without_sense_is_one_sentence_with_its_name(name: str, value:
     with pytest.raises(DataError, match=f"^{PREFIX}{name}: ") as caught:
         from_environment({PREFIX + name: value})
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_full_request_fits_into_the_queue() -> None:
+    assert from_environment({"COMPRESSOR_QUEUE": "64", "COMPRESSOR_MAX_ITEMS": "64"}).max_items == 64
+    with pytest.raises(DataError, match=r"^COMPRESSOR_MAX_ITEMS: 256 items do not fit into a queue of 64"):
+        from_environment({"COMPRESSOR_QUEUE": "64"})
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("/bundle", "bundle"), ("runs/photos", "photos"), ("a=runs/photos/bundle", "a")]
+)
+def test_a_bundle_is_called_by_its_run(given: str, name: str) -> None:
+    assert list(named_folders(Settings(bundles=(given,)))) == [name]
 
 
 def test_lists_are_read_from_the_environment() -> None:
