@@ -199,7 +199,10 @@ class Engine:
                 ripe = [name for name in heads if not self._worth_waiting(name)]
                 if ripe:
                     name = min(ripe, key=lambda lane: heads[lane])
-                    return name, self._take(self._queues[name], self._lanes[name].max_batch)
+                    batch = self._take(self._queues[name], self._lanes[name].max_batch)
+                    if any(self._queues.values()):  # for another thread, which then also keeps their time
+                        self._changed.notify()
+                    return name, batch
                 if self._closed:
                     return None
                 self._patient = bool(heads)
@@ -236,20 +239,24 @@ class Engine:
             name, batch = found
             started = self._clock()
             try:
-                rows = batch[0].rows if len(batch) == 1 else np.concatenate([part.rows for part in batch])
-                results = self._lanes[name].run(rows)
-            except Exception as error:  # whatever a model raises belongs to those who asked
+                self._run(name, batch, started)
+            except BaseException as error:  # whatever a model raises belongs to those who asked
                 for part in batch:
                     _fail(part.request, error)
-                continue
-            ended = self._clock()
-            pace = (ended - started) / len(rows)
-            with self._changed:
-                self._pace = pace if self._pace == 0 else 0.9 * self._pace + 0.1 * pace
-                _settle(batch, results)
-            if self._observe is not None:
-                oldest = min(part.request.arrived for part in batch)
-                self._observe(name, len(rows), started - oldest, ended - started, self._waiting)
+
+    def _run(self, name: str, batch: list[_Part], started: float) -> None:
+        rows = batch[0].rows if len(batch) == 1 else np.concatenate([part.rows for part in batch])
+        results = self._lanes[name].run(rows)
+        if len(results) != len(rows):
+            raise ValueError(f"the model answered {len(rows)} rows with {len(results)}")
+        ended = self._clock()
+        pace = (ended - started) / len(rows)
+        with self._changed:
+            self._pace = pace if self._pace == 0 else 0.9 * self._pace + 0.1 * pace
+            _settle(batch, results)
+        if self._observe is not None:
+            oldest = min(part.request.arrived for part in batch)
+            self._observe(name, len(rows), started - oldest, ended - started, self._waiting)
 
 
 def _settle(batch: Sequence[_Part], results: Rows) -> None:
@@ -264,6 +271,8 @@ def _settle(batch: Sequence[_Part], results: Rows) -> None:
                 request.future.set_result(ordered[0] if len(ordered) == 1 else np.concatenate(ordered))
 
 
-def _fail(request: _Request, error: Exception) -> None:
+def _fail(request: _Request, error: BaseException) -> None:
+    """A panic of a library is no `Exception`: it would end the thread or the loop that meets it."""
+    told = error if isinstance(error, Exception) else RuntimeError(f"{type(error).__name__}: {error}")
     with suppress(InvalidStateError):
-        request.future.set_exception(error)
+        request.future.set_exception(told)

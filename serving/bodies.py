@@ -136,7 +136,7 @@ async def _multipart(request: Request, content: bytes) -> Body:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield content
 
-    # Not the request's own headers: they could name any codec of Python's for the fields, slow ones among them.
+    # Not the request's own headers: they could name any codec of Python's, slow ones too.
     headers = Headers(raw=[(b"content-type", b'multipart/form-data; boundary="' + boundary + b'"')])
     parser = MultiPartParser(
         headers, stream(), max_files=10_000, max_fields=1_000, max_part_size=len(content)

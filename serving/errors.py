@@ -46,6 +46,11 @@ def _printable(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
+def placeless(message: str, place: str) -> str:
+    """What is said of a gallery, without the path or address where it lies."""
+    return message.removeprefix(f"{place}: ").replace(place, "the gallery")
+
+
 def wrong(message: str, param: str | None = None) -> ApiError:
     """422: the request can be read, and a value in it makes no sense."""
     return ApiError(422, "invalid_value", message, param)

@@ -21,7 +21,7 @@ from compressor.errors import (
     MissingResourceError,
 )
 from compressor.runtime import Bundle
-from serving.errors import ApiError, wrong
+from serving.errors import ApiError, placeless, wrong
 from serving.models import Model, Models
 from serving.rebuilding import Job, Rebuilding
 from serving.settings import Settings
@@ -46,7 +46,7 @@ class Galleries:
     """One gallery for each model that embeds: where the settings say, or beside the model's bundle."""
 
     def __init__(self, models: Models, settings: Settings) -> None:
-        self._settings = settings
+        self._models, self._settings = models, settings
         # An entry goes with its model, when the last request that holds one that was reloaded has ended.
         self._held: WeakKeyDictionary[Model, _Held] = WeakKeyDictionary()
         self._latest: dict[str, Any] = {}
@@ -134,18 +134,21 @@ class Galleries:
         except TimeoutError as error:
             raise ApiError(504, "deadline", "the deadline passed before the gallery had answered") from error
         except CompressorError as error:
-            raise _told(error) from error
+            message = str(error)
+            for place in {self._place(model) for model in self._models}:
+                message = placeless(message, place)
+            raise _told(error, message) from error
 
 
-def _told(error: CompressorError) -> ApiError:
+def _told(error: CompressorError, message: str) -> ApiError:
     if isinstance(error, GalleryMismatchError):
-        return ApiError(409, "other_bundle", str(error))
+        return ApiError(409, "other_bundle", message)
     if isinstance(error, FilterError):
-        return ApiError(400, "bad_filter", str(error), "filter")
+        return ApiError(400, "bad_filter", message, "filter")
     if isinstance(error, MissingResourceError):
-        return ApiError(404, "no_gallery", str(error))
+        return ApiError(404, "no_gallery", message)
     if isinstance(error, MissingDependencyError):
-        return ApiError(501, "no_gallery", str(error))
+        return ApiError(501, "no_gallery", message)
     if isinstance(error, DataError):
-        return wrong(str(error))
-    return ApiError(503, "gallery_failed", str(error), headers={"Retry-After": "1"})
+        return wrong(message)
+    return ApiError(503, "gallery_failed", message, headers={"Retry-After": "1"})

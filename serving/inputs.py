@@ -97,6 +97,14 @@ def one_picture(body: Body, param: str = "image") -> bytes:
     return picture_of(body.fields[param], param)
 
 
+def one_way(body: Body, *ways: Sequence[str]) -> None:
+    """Raise `ApiError` 422 for fields of two ways to ask: what one of them says would be left out unseen."""
+    given = [[name for name in way if body.fields.get(name) is not None or name in body.files] for way in ways]
+    asked = [names[0] for names in given if names]
+    if len(asked) > 1:
+        raise wrong(f"cannot stand beside '{asked[0]}'; send one of them", asked[1])
+
+
 def pictures(body: Body, param: str, settings: Settings) -> list[bytes | ApiError]:
     """All pictures of a request; one that is not even base64 has its error in its place. Raises `ApiError`
     for none or too many."""

@@ -13,16 +13,30 @@ PIXEL = f"data:image/png;base64,{_FILE}"
 
 Schema = dict[str, Any]
 
-_TEXT: Schema = {"type": "string", "minLength": 1}
+_TEXT: Schema = {"type": "string", "pattern": r"\S"}
+_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 256, "description": "Printable characters."}
 _PICTURE: Schema = {
     "type": "string",
-    "minLength": 1,
+    "pattern": r"^(data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9=.+-]+)*;base64,)?([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2}==|"
+    r"[A-Za-z0-9+/]{3}=)?$",
     "description": "A data URL or base64 of a picture's file.",
 }
-_MODEL: Schema = {"type": "string", "description": "One of /models; the first without it."}
-_ENCODING: Schema = {"enum": ["float", "base64"], "default": "float"}
-_FILTER: Schema = {
+_MODEL: Schema = {"type": ["string", "null"], "description": "One of /models; the first without it."}
+_ENCODING: Schema = {"enum": ["float", "base64", None], "default": "float"}
+_METADATA: Schema = {
     "type": "object",
+    "maxProperties": 64,
+    "propertyNames": {"minLength": 1, "maxLength": 64, "not": {"enum": ["and", "or", "not"]}},
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "string", "maxLength": 4096},
+            {"type": "number", "minimum": -(2**53), "maximum": 2**53},
+            {"type": "boolean"},
+        ]
+    },
+}
+_FILTER: Schema = {
+    "type": ["object", "null"],
     "description": 'By metadata: {"colour": "red"}, {"year": {"gte": 2000}}, {"and": [...]}, {"not": {...}}.',
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 
 _STEPS = 5
 """Of niceness: with two threads that compute, the loop gets three fifths of a core that all want."""
@@ -18,4 +19,5 @@ def give_way() -> None:
     """Lower the priority of this thread below that of the loop. Only Linux has priorities of threads."""
     if sys.platform == "linux":
         own = os.getpriority(os.PRIO_PROCESS, 0)  # of the thread that asks, which has just begun
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, own + _STEPS))
+        with suppress(OSError):  # where a sandbox forbids it the threads work all the same
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, own + _STEPS))

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from compressor.errors import CompressorError
 from compressor.runtime import Bundle
-from serving.errors import ApiError
+from serving.errors import ApiError, placeless
 from serving.models import Model, Models
 
 log = logging.getLogger("compressor.serving")
@@ -146,7 +146,7 @@ class Rebuilding:
             optimize = built.gallery.optimize
         except Exception as error:  # whatever it is, the old gallery serves on and the sentence is shown
             last = self._here[place]
-            job = Job("failed", last.done, last.of, message=str(error))
+            job = Job("failed", last.done, last.of, message=placeless(str(error), place))
         try:
             if job.status == "failed" and _is_current(place, model):  # another worker was faster
                 job = Job("done", job.of, job.of)

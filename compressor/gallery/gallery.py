@@ -27,6 +27,7 @@ from compressor.gallery.store import (
     retried,
     upsert,
 )
+from compressor.gallery.upkeep import PIECES, is_due, is_taken, lease, state
 from compressor.runtime.bundle import Bundle
 
 EXACT_BELOW = 100_000
@@ -160,14 +161,36 @@ class Gallery(Reader):
         """Merge the small pieces that many calls leave, remove files that no reader of the last minutes
         needs, and for a large gallery build the index, or extend it, and measure its recall.
 
-        Others may read and write meanwhile.
+        Others may read and write meanwhile. It takes minutes where an index is built.
         """
+        name = self.pointer.table
         with lance_errors(self.uri):
             retried(lambda: self._table.optimize(cleanup_older_than=keep))
+            self._notes.tidy(keep)
             if self._table.count_rows() >= self.exact_below:
                 if not has_index(self._table):
                     retried(lambda: build_index(self._table))
-                self._notes.write(f"index:{self.pointer.table}", measure(self._table).facts())
+                self._notes.write(f"index:{name}", measure(self._table).facts())
+            self._notes.write(f"upkeep:{name}", state(self._table))
+
+    def due(self, pieces: int = PIECES) -> bool:
+        """Whether `optimize` is worth it now and nobody is at it: a few milliseconds at any size.
+
+        It is after `pieces` commits that have left new pieces, where they are much of the gallery, after
+        several times as many changes of any kind, and where a tenth of a large gallery is not indexed.
+        """
+        if self.superseded or is_taken(self._notes):
+            return False
+        with lance_errors(self.uri):
+            noted = self._notes.read(f"upkeep:{self.pointer.table}")
+            return is_due(self._table, noted, self.exact_below, pieces)
+
+    def keep_up(self) -> bool:
+        """`optimize`, unless another process that shares the gallery is at it: then False."""
+        with lease(self._notes) as taken:
+            if taken:
+                self.optimize()
+        return taken
 
     def remove_superseded(self) -> list[str]:
         """Remove the tables that rebuilds have left, finished or not; whoever still reads them cannot any

@@ -52,6 +52,12 @@ def has_index(table: Table) -> bool:
     return any(index.name == _NAME for index in table.list_indices())
 
 
+def unindexed(table: Table) -> int:
+    """Rows that the index does not know, all of them where there is none."""
+    found = table.index_stats(_NAME)
+    return int(table.count_rows() if found is None else found.num_unindexed_rows)
+
+
 def measure(table: Table, seed: int = 0) -> Measured:
     """Recall among the ten nearest of sampled rows, against LanceDB's own exact search of the same state."""
     version, count = table.version, table.count_rows()

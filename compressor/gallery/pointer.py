@@ -7,7 +7,7 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -148,11 +148,20 @@ class Notes:
 
     def switch(self, old: Pointer, new: Pointer) -> bool:
         """Point to `new` if the gallery still points to `old`; False where someone else was first."""
-        values = {"value": json.dumps(asdict(new), sort_keys=True)}
-        where = f"key = {quoted(_CURRENT)} AND value = {quoted(json.dumps(asdict(old), sort_keys=True))}"
+        return self.replace(_CURRENT, asdict(old), asdict(new))
+
+    def replace(self, key: str, old: dict[str, Any], new: dict[str, Any]) -> bool:
+        """Note `new` where `old` is still noted; False where someone else was first."""
+        values = {"value": _text(new)}
+        where = f"key = {quoted(key)} AND value = {quoted(_text(old))}"
         with lance_errors(self._store.uri):
             changed = retried(lambda: self._require().update(where=where, values=values))
         return bool(changed.rows_updated)
+
+    def tidy(self, keep: timedelta) -> None:
+        """Merge what the changes have left, and remove files that no reader needs."""
+        with lance_errors(self._store.uri):
+            retried(lambda: self._require().optimize(cleanup_older_than=keep))
 
     def _require(self) -> Table:
         assert self._table is not None
@@ -174,5 +183,9 @@ def _schema() -> Any:
 def _row(key: str, content: dict[str, Any]) -> Any:
     import pyarrow
 
-    value = json.dumps(content, sort_keys=True, allow_nan=False)
-    return pyarrow.table({"key": [key], "value": [value]}, schema=_schema())
+    return pyarrow.table({"key": [key], "value": [_text(content)]}, schema=_schema())
+
+
+def _text(content: dict[str, Any]) -> str:
+    """As it is stored, and compared with what is."""
+    return json.dumps(content, sort_keys=True, allow_nan=False)

@@ -16,6 +16,7 @@ from compressor.runtime.manifest import check_files, choose_artifact, locate, re
 from compressor.runtime.opening import open_tower
 from compressor.runtime.providers import Provider
 from compressor.runtime.schema import (
+    DYNAMIC,
     IMAGE_INPUT,
     IMAGE_OUTPUT,
     TEXT_INPUT,
@@ -117,6 +118,15 @@ class Bundle:
         return self.manifest.artifacts[self.precision]
 
     @property
+    def rows_alone(self) -> bool:
+        """True where an embedding is its item's own only when items are run one by one.
+
+        Dynamic int8 has one scale of activations for a whole call, so that rows run together shift each other
+        (cosine about 0.9999).
+        """
+        return self.precision in DYNAMIC
+
+    @property
     def providers(self) -> tuple[str, ...]:
         """Execution providers that are in use."""
         return self.image_tower.providers
@@ -131,12 +141,14 @@ class Bundle:
     ) -> NDArray[np.float32]:
         """Encoded files (bytes) or PIL images -> unit rows (N, embed_dim) float32; (0, embed_dim) for none.
 
-        Decoding and running go batch by batch, so memory does not grow with N beyond the result.
+        Decoding and running go batch by batch, so memory does not grow with N beyond the result; where
+        `rows_alone`, one by one.
         Raises `BadImageError` naming the index of the first image that cannot be decoded.
         """
         check_images(images, "encode_images")
         rows = [np.zeros((0, self.embed_dim), np.float32)]
-        for start in range(0, len(images), at_least_one(batch_size)):
+        batch_size = 1 if self.rows_alone else at_least_one(batch_size)
+        for start in range(0, len(images), batch_size):
             pixels = pixels_of(self.preprocessor, images[start : start + batch_size], start)
             rows.append(self.run_images(pixels))
         return np.concatenate(rows)
@@ -145,7 +157,8 @@ class Bundle:
         """Texts of any length and script -> unit rows (N, embed_dim) float32; (0, embed_dim) for none."""
         check_texts(texts, "encode_texts")
         rows = [np.zeros((0, self.embed_dim), np.float32)]
-        for start in range(0, len(texts), at_least_one(batch_size)):
+        batch_size = 1 if self.rows_alone else at_least_one(batch_size)
+        for start in range(0, len(texts), batch_size):
             rows.append(self.run_texts(self.preprocessor.texts(texts[start : start + batch_size])))
         return np.concatenate(rows)
 

@@ -24,6 +24,8 @@ IMAGE_INPUT = "pixel_values"
 TEXT_INPUT = "input_ids"
 IMAGE_OUTPUT = "image_embeds"
 TEXT_OUTPUT = "text_embeds"
+DYNAMIC = ("int8", "openvino_int8")
+"""Precisions whose scales of activations are found anew in every call, over all of its rows."""
 Status = Literal["passed", "failed"]
 Role = Literal["student", "teacher", "control"]
 Runtime = Literal["onnxruntime", "openvino", "tensorrt"]

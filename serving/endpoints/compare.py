@@ -21,6 +21,7 @@ async def rank(call: Call) -> Response:
     """Candidates by their cosine to the query, with probabilities at the learned temperature."""
     inputs.only(call.body, "model", "image", "images", "text", "texts")
     model, bundle = call.embedder()
+    inputs.one_way(call.body, ("texts", "image"), ("text", "images"))
     texts = inputs.structured(call.body, "texts")
     if texts is not None:
         query = (await _rows(call, model, [inputs.one_picture(call.body)]))[0]

@@ -23,6 +23,7 @@ MOST = 1_000
 async def search(call: Call) -> Response:
     """The `k` pictures nearest to a text or a picture."""
     inputs.only(call.body, "model", "text", "image", "k", "filter")
+    inputs.one_way(call.body, ("text",), ("image",))
     model, _ = call.embedder()
     k = call.value("k")
     count = 10 if k is None else inputs.number_of(k, "k", 1, MOST)
@@ -44,7 +45,7 @@ async def search(call: Call) -> Response:
 
 
 async def _query(call: Call, model: Model) -> NDArray[Any]:
-    if "text" in call.body.fields:
+    if call.body.fields.get("text") is not None:
         text = inputs.text_of(call.body.fields["text"], "text", call.settings)
         return await call.embed_texts(model, [text])
     return np.stack(answers.all_or_error(await call.embed_images(model, [inputs.one_picture(call.body)])))

@@ -19,6 +19,7 @@ _MOST_BEAMS = 16
 async def caption(call: Call) -> Response:
     """A caption of every picture."""
     inputs.only(call.body, "model", "images", "image", "beams", "max_length")
+    inputs.one_way(call.body, ("image",), ("images",))
     model, writer = call.writer()
     if writer.asks:
         raise ApiError(409, "wrong_kind", f"'{model.name}' answers questions; ask it at /answer", "model")

@@ -143,6 +143,16 @@ def test_several_threads_share_one_bundle(bundle: Bundle) -> None:
     np.testing.assert_allclose(np.stack(found), np.tile(expected, (4, 1)), atol=1e-5)
 
 
+def test_int8_embeddings_do_not_depend_on_what_is_embedded_beside_them(exported: Path) -> None:
+    int8 = Bundle.open(exported, precision="int8", threads=1)
+    images, texts = pictures(8), [f"a star {n}" for n in range(8)]
+    assert int8.rows_alone
+    for k in (0, 5):
+        np.testing.assert_array_equal(int8.encode_images(images)[k], int8.encode_images([images[k]])[0])
+        np.testing.assert_array_equal(int8.encode_texts(texts)[k], int8.encode_texts([texts[k]])[0])
+    assert not Bundle.open(exported, precision="fp32", threads=1).rows_alone
+
+
 def test_default_precision_is_the_manifests(exported: Path, bundle: Bundle) -> None:
     assert bundle.precision == bundle.manifest.default_precision == "fp32"
     assert bundle.artifact.status == "passed"

@@ -1,6 +1,6 @@
 """Hostile requests as bytes on the wire, each with the statuses that may answer it.
 
-The lists are made in `hostile_pictures`, `hostile_bodies` and `hostile_protocol`; always the same ones.
+Their lists are made in the other modules called so; always the same ones.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Any
@@ -74,10 +75,10 @@ def got(name: str, path: str, *allowed: int, method: str = "GET") -> Hostile:
 def send(port: int, hostile: Hostile, seconds: float = 10) -> Answer:
     """Send it over a connection of its own and read the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
-        try:
+        with suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # refused before it was whole
             connection.sendall(hostile.wire)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused before it was whole; the answer may be there
         if hostile.hangs_up:
             return Answer(NO_ANSWER, {}, b"")
         response = HTTPResponse(connection, method=hostile.wire.partition(b" ")[0].decode("latin-1"))

@@ -33,15 +33,19 @@ def saved(form: str, mode: str = "RGB", size: tuple[int, int] = (24, 16), **how:
 
 def chunk(kind: bytes, content: bytes) -> bytes:
     """A chunk of PNG with a checksum that holds."""
-    return (
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-    )
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def png(width: int, height: int, rows: bytes, depth: int = 8, colour: int = 2, *more: bytes) -> bytes:
     """A PNG file that says what it likes of itself."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(more) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + b"".join(more)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 Case = tuple[str, bytes, tuple[int, ...]]
@@ -69,7 +73,11 @@ def _cut() -> Iterator[Case]:
 def _changed() -> Iterator[Case]:
     whole, jpeg = saved("PNG"), saved("JPEG", size=(64, 64))
     yield "PNG with another magic", b"\x88" + whole[1:], (_UNKNOWN,)
-    yield "PNG with a checksum that is wrong", whole.replace(b"IDAT", b"IDAT", 1)[:-20] + b"\0" * 20, (_FINE, _BAD)
+    yield (
+        "PNG with a checksum that is wrong",
+        whole.replace(b"IDAT", b"IDAT", 1)[:-20] + b"\0" * 20,
+        (_FINE, _BAD),
+    )
     yield "JPEG with rubbish behind it", jpeg + b"<?php rubbish ?>" * 50, (_FINE,)
     yield "JPEG with a ZIP behind it", jpeg + b"PK\x03\x04" + b"\0" * 100, (_FINE,)
     yield "JPEG of its first mark alone", b"\xff\xd8", (_BAD, _UNKNOWN)
@@ -83,7 +91,9 @@ def _changed() -> Iterator[Case]:
     exif = saved("JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff" + b"\xee" * 64)
     yield "JPEG with EXIF of rubbish", exif, (_FINE, _BAD)
     for value in (0, 9, 65535):
-        turned = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + struct.pack("<I", value) + b"\0\0\0\0"
+        turned = (
+            b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + struct.pack("<I", value) + b"\0\0\0\0"
+        )
         yield f"JPEG with orientation {value}", saved("JPEG", exif=turned), (_FINE,)
     texts = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0abc\0\0\0\0\0"
     yield "JPEG with an orientation that is text", saved("JPEG", exif=texts), (_FINE,)

@@ -114,6 +114,7 @@ def test_the_capacity_counts_rows_of_all_lanes(model: Model) -> None:
         engine.submit("image", rows(3), FAR)
         with pytest.raises(OverloadedError):
             engine.submit("text", rows(4), FAR)
+        model.gate.set()
 
 
 def test_the_lane_that_waited_longest_is_next(model: Model) -> None:

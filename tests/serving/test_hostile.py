@@ -15,11 +15,12 @@ from tests.runtime.conftest import exported  # noqa: F401
 from tests.serving.bundles import other_weights
 from tests.serving.hostile import Answer, Hostile, send
 from tests.serving.hostile_bodies import PICTURE, bodies
+from tests.serving.hostile_gallery import galleries
 from tests.serving.hostile_pictures import MOST_PIXELS, pictures
-from tests.serving.hostile_protocol import others
+from tests.serving.hostile_protocol import protocol
 from tests.serving.processes import KEY, Served, serving
 
-LISTS = {"pictures": pictures, "bodies": bodies, "others": others}
+LISTS = {"pictures": pictures, "bodies": bodies, "protocol": protocol, "galleries": galleries}
 _LEAK = re.compile(r"Traceback|File \"|site-packages|\.py:\d|0x[0-9a-f]{8}|/(?:home|usr|opt|tmp|work|root)/")
 
 
@@ -72,7 +73,11 @@ def _faults(hostile: Hostile, answer: Answer) -> Iterator[str]:
             yield f"not an error of ours: {answer.status} {answer.content[:100]!r}"
         return
     message = error["message"]
-    if set(error) != {"code", "message", "param"} or not 1 <= len(message) <= 500 or not message.isprintable():
+    if (
+        set(error) != {"code", "message", "param"}
+        or not 1 <= len(message) <= 500
+        or not message.isprintable()
+    ):
         yield f"an error of another form: {error}"
     if _LEAK.search(message):
         yield f"it tells of itself: {message}"
@@ -80,7 +85,10 @@ def _faults(hostile: Hostile, answer: Answer) -> Iterator[str]:
 
 def _harm(friend: httpx.Client) -> Iterator[str]:
     """What is wrong with the service now."""
-    for method, path, sent in (("POST", "/encode/text", {"texts": ["a red circle"]}), ("GET", "/readyz", None)):
+    for method, path, sent in (
+        ("POST", "/encode/text", {"texts": ["a red circle"]}),
+        ("GET", "/readyz", None),
+    ):
         try:
             answer = friend.request(method, path, json=sent)
         except httpx.HTTPError as error:
