@@ -35,7 +35,7 @@ from serving.urls import Fetcher
 Handler = Callable[[Call], Coroutine[Any, Any, Response]]
 _GONE = 499
 """The status that proxies log for a caller that did not wait; nobody reads it."""
-_UNWATCHED = 0.02
+_UNWATCHED = 0.1
 """Seconds of a request before its caller is watched: most are answered by then, and a task for each costs."""
 _NUMBERS = itertools.count(secrets.randbits(64))
 """Ids of requests that have none: as unique from a random start as random ones, and without system calls."""
@@ -159,7 +159,7 @@ class App:
             call = Call(request, body, self.models, self.settings, deadline, self.galleries, item)
             return await _while_connected(request, self._handled(endpoint, call))
         except ApiError as error:
-            told = error
+            told = error.bare()
         except TimeoutError:
             told = ApiError(504, "deadline", "the deadline passed before the request was whole")
         except CompressorError as error:

@@ -115,6 +115,7 @@ class Engine:
         self._waiting = 0
         self._patient = False
         self._pace = 0.0
+        self._answered = clock()
         self._closed = False
         self._changed = threading.Condition()
         self._threads = [
@@ -134,6 +135,11 @@ class Engine:
     def waiting(self) -> int:
         """Rows in the queue, those that are running not counted."""
         return self._waiting
+
+    @property
+    def silent(self) -> float:
+        """Seconds since a batch was last answered."""
+        return self._clock() - self._answered
 
     def submit(self, lane: str, rows: Rows, deadline: float) -> Future[Rows]:
         """Queue rows (N, ...) of one request; the future gives their results in order.
@@ -249,14 +255,15 @@ class Engine:
         results = self._lanes[name].run(rows)
         if len(results) != len(rows):
             raise ValueError(f"the model answered {len(rows)} rows with {len(results)}")
-        ended = self._clock()
+        ended = self._answered = self._clock()
         pace = (ended - started) / len(rows)
+        if self._observe is not None:  # before anybody is answered: whoever looks then finds the own batch
+            oldest = min(part.request.arrived for part in batch)
+            with suppress(Exception):  # what cannot be counted can be answered
+                self._observe(name, len(rows), started - oldest, ended - started, self._waiting)
         with self._changed:
             self._pace = pace if self._pace == 0 else 0.9 * self._pace + 0.1 * pace
             _settle(batch, results)
-        if self._observe is not None:
-            oldest = min(part.request.arrived for part in batch)
-            self._observe(name, len(rows), started - oldest, ended - started, self._waiting)
 
 
 def _settle(batch: Sequence[_Part], results: Rows) -> None:

@@ -30,6 +30,12 @@ class ApiError(Exception):
         self.message, self.param = _printable(message), None if param is None else _printable(param)
         self.headers = dict(headers or {})
 
+    def bare(self) -> ApiError:
+        """The same without the frames that it passed: they hold it in turn, and with it the request's body,
+        until the next collection."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
+
     def content(self) -> dict[str, Any]:
         """What stands under `error`."""
         return {"code": self.code, "message": self.message, "param": self.param}

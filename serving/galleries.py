@@ -25,6 +25,7 @@ from serving.errors import ApiError, placeless, wrong
 from serving.models import Model, Models
 from serving.rebuilding import Job, Rebuilding
 from serving.settings import Settings
+from serving.upkeep import Pace, Upkeep
 
 Answer = TypeVar("Answer")
 
@@ -45,7 +46,8 @@ class _Held:
 class Galleries:
     """One gallery for each model that embeds: where the settings say, or beside the model's bundle."""
 
-    def __init__(self, models: Models, settings: Settings) -> None:
+    def __init__(self, models: Models, settings: Settings, pace: Pace | None = None) -> None:
+        """`pace`: when they are cared for."""
         self._models, self._settings = models, settings
         # An entry goes with its model, when the last request that holds one that was reloaded has ended.
         self._held: WeakKeyDictionary[Model, _Held] = WeakKeyDictionary()
@@ -53,7 +55,8 @@ class Galleries:
         self._opening = asyncio.Lock()
         self._readers = ThreadPoolExecutor(_READERS, "gallery-read")
         self._writers = ThreadPoolExecutor(_WRITERS, "gallery-write")
-        self._rebuilding = Rebuilding(models, self._place)
+        self._upkeep = Upkeep(pace)
+        self._rebuilding = Rebuilding(models, self._place, self._upkeep.after)
 
     async def of(self, model: Model, deadline: float) -> Any:
         """The gallery of a model. Raises `ApiError` 409 for one of another bundle, 501 without LanceDB."""
@@ -80,6 +83,17 @@ class Galleries:
         """The same for work that changes a gallery. What the deadline cuts short may yet be done."""
         return await self._run(self._writers, deadline, partial(work, *given))
 
+    async def change(self, deadline: float, gallery: Any, work: Callable[..., Answer], *given: Any) -> Answer:
+        """The same for work that makes a gallery grow or shrink, after which it may want some care."""
+
+        def done() -> Answer:
+            try:
+                return work(*given)
+            finally:
+                self._upkeep.after(gallery)
+
+        return await self.write(deadline, done)
+
     async def rebuild(self, model: Model, leave_out: bool, deadline: float) -> Job:
         """Start a rebuild for the model, unless one is under way: that one. Raises `ApiError`."""
         return await self.write(deadline, self._rebuilding.start, model, leave_out)
@@ -89,7 +103,9 @@ class Galleries:
         return await self.read(deadline, self._rebuilding.job, model)
 
     def close(self) -> None:
-        """Stop a rebuild between two batches, and end all threads. What was acknowledged is there."""
+        """Stop upkeep, and a rebuild between two batches, and end all threads. What was acknowledged is
+        there."""
+        self._upkeep.close()
         self._rebuilding.close()
         for threads in (self._readers, self._writers):
             threads.shutdown(cancel_futures=True)
@@ -104,9 +120,14 @@ class Galleries:
 
         assert isinstance(model.opened, Bundle)
         if not bound:
-            return Gallery.open(self._place(model))
-        keep = self._settings.keep_originals
-        return Gallery.open(self._place(model), model.opened, create=True, keep_originals=keep)
+            return Gallery.open(self._place(model), exact_below=self._upkeep.exact_below)
+        return Gallery.open(
+            self._place(model),
+            model.opened,
+            create=True,
+            exact_below=self._upkeep.exact_below,
+            keep_originals=self._settings.keep_originals,
+        )
 
     async def _first(self, model: Model, deadline: float) -> _Held:
         """Open a model's gallery; after a reload the object that was open, if it is the same gallery."""
@@ -116,13 +137,16 @@ class Galleries:
             gallery = last  # which has read the vectors already
         self._latest[gallery.uri] = gallery
         held = self._held[model] = _Held(gallery, time.monotonic())
+        self._upkeep.after(gallery)
         return held
 
     async def _renew(self, held: _Held, model: Model, deadline: float) -> None:
-        """Follow a rebuild. One for another bundle leaves the old items to be read and none to be changed."""
+        """Follow a rebuild, and what others have added. A rebuild for another bundle leaves the old items to
+        be read and none to be changed."""
         if await self.read(deadline, lambda: held.gallery.superseded):
             with suppress(ApiError):
                 held.gallery = await self.read(deadline, self._opened, model)
+        self._upkeep.after(held.gallery)
         held.known = time.monotonic()
 
     async def _run(self, threads: ThreadPoolExecutor, deadline: float, work: Callable[[], Answer]) -> Answer:

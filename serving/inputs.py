@@ -99,7 +99,9 @@ def one_picture(body: Body, param: str = "image") -> bytes:
 
 def one_way(body: Body, *ways: Sequence[str]) -> None:
     """Raise `ApiError` 422 for fields of two ways to ask: what one of them says would be left out unseen."""
-    given = [[name for name in way if body.fields.get(name) is not None or name in body.files] for way in ways]
+    given = [
+        [name for name in way if body.fields.get(name) is not None or name in body.files] for way in ways
+    ]
     asked = [names[0] for names in given if names]
     if len(asked) > 1:
         raise wrong(f"cannot stand beside '{asked[0]}'; send one of them", asked[1])
@@ -127,7 +129,7 @@ def picture_or_error(value: Any, param: str) -> bytes | ApiError:
     try:
         return picture_of(value, param)
     except ApiError as error:
-        return error
+        return error.bare()
 
 
 def structured(body: Body, param: str) -> Any:
@@ -141,6 +143,8 @@ def structured(body: Body, param: str) -> Any:
 def number_of(value: Any, param: str, low: int, high: int) -> int:
     """A whole number within bounds, also as the text of a form. Raises `ApiError` 422."""
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,12}", value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():  # 10.0 is as whole a number as 10, in JSON
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise wrong(f"is {_kind(value)}; send a whole number", param)

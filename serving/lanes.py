@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from compressor.runtime import Bundle, Writer
 from compressor.runtime.schema import DYNAMIC
 from serving.batching import Lane, Run
+from serving.canary import FIRST_TOKEN, first_token
 
 Rows = NDArray[Any]
 _MOST_TEXTS = 8
@@ -19,14 +20,17 @@ _MOST_TEXTS = 8
 
 
 def lanes_of(opened: Bundle | Writer, max_batch: int, decoding: Callable[[], bool]) -> dict[str, Lane]:
-    """`image` and `text` of a model that embeds, `write` of one that writes; `decoding`: True while pictures
-    wait to be decoded."""
+    """`image` and `text` of a model that embeds, `write` of one that writes, and the first token for its
+    canary; `decoding`: True while pictures wait to be decoded."""
     if isinstance(opened, Bundle):
         images, texts = opened.run_images, opened.run_texts
         if opened.rows_alone:
             images, texts = partial(_one_by_one, images), partial(_one_by_one, texts)
         return {"image": Lane(images, max_batch, decoding), "text": Lane(texts, max_batch)}
-    return {"write": Lane(partial(_write, opened), min(max_batch, _MOST_TEXTS), decoding)}
+    return {
+        "write": Lane(partial(_write, opened), min(max_batch, _MOST_TEXTS), decoding),
+        FIRST_TOKEN: Lane(partial(first_token, opened), 1),
+    }
 
 
 def _one_by_one(run: Run, rows: Rows) -> Rows:

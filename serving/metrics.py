@@ -10,7 +10,7 @@ where several workers keep their counts only when a worker starts.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
@@ -79,24 +79,21 @@ class Metrics:
         finally:
             self._stages.labels(name, model).observe(perf_counter() - started)
 
-    def batches(self, model: str) -> Observe:
-        """What an engine tells of its batches."""
+    def batches(self, model: str, undecoded: Callable[[], int]) -> Observe:
+        """What an engine tells of its batches; `undecoded`: pictures that wait to be decoded."""
 
         def observe(lane: str, rows: int, waited: float, ran: float, left: int) -> None:
             self._batches.labels(model, lane).observe(rows)
             self._stages.labels("queue", model).observe(waited)
             self._stages.labels("inference", model).observe(ran)
             self.waiting(model, left)
+            self._waiting.labels("decode", "").set(undecoded())
 
         return observe
 
     def waiting(self, model: str, rows: int) -> None:
         """How many rows wait now."""
         self._waiting.labels("inference", model).set(rows)
-
-    def undecoded(self, pictures: int) -> None:
-        """How many pictures wait now, for whichever model."""
-        self._waiting.labels("decode", "").set(pictures)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Count and time an answer; `path` is one that is served, or `other`: callers make up no labels."""

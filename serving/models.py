@@ -147,7 +147,7 @@ class Models:
                 raise BundleError(f"{folder}: was replaced while it was read; reload it again")
         if checked and (fault := fault_of(opened)):
             raise BundleError(f"{folder}: {fault}")
-        observe = None if self.metrics is None else self.metrics.batches(name)
+        observe = None if self.metrics is None else self.metrics.batches(name, lambda: self._decoders.backlog)
         lanes = lanes_of(opened, settings.max_batch, lambda: self._decoders.backlog > 0)
         engine = Engine(lanes, settings.queue, observe=observe)
         return Model(name, folder, opened, sha256, engine)
@@ -176,8 +176,6 @@ class Models:
 
     def _decoded(self, model: Model, file: bytes) -> Item:
         try:
-            if self.metrics is not None:
-                self.metrics.undecoded(self._decoders.backlog)
             with self.timed("decode", model):
                 return model.opened.preprocessor.images([file], self.settings.max_pixels)[0]
         except BadImageError as error:

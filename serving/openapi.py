@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from compressor import __version__
 from serving.endpoints.page import FILES
+from serving.schemas import (
+    ADDRESS,
+    ANSWERS,
+    ENCODING,
+    ERROR,
+    FILE,
+    FILTER,
+    ID,
+    METADATA,
+    MODEL,
+    PICTURE,
+    TEXT,
+    Schema,
+    a_list,
+    an_object,
+    either,
+    or_null,
+)
 
 _FILE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 PIXEL = f"data:image/png;base64,{_FILE}"
 """A picture of one red pixel, which examples can be run with."""
-
-Schema = dict[str, Any]
-
-_TEXT: Schema = {"type": "string", "pattern": r"\S"}
-_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 256, "description": "Printable characters."}
-_PICTURE: Schema = {
-    "type": "string",
-    "pattern": r"^(data:[A-Za-z0-9.+/-]*(;[A-Za-z0-9=.+-]+)*;base64,)?([A-Za-z0-9+/]{4})+([A-Za-z0-9+/]{2}==|"
-    r"[A-Za-z0-9+/]{3}=)?$",
-    "description": "A data URL or base64 of a picture's file.",
-}
-_MODEL: Schema = {"type": ["string", "null"], "description": "One of /models; the first without it."}
-_ENCODING: Schema = {"enum": ["float", "base64", None], "default": "float"}
-_METADATA: Schema = {
-    "type": "object",
-    "maxProperties": 64,
-    "propertyNames": {"minLength": 1, "maxLength": 64, "not": {"enum": ["and", "or", "not"]}},
-    "additionalProperties": {
-        "anyOf": [
-            {"type": "string", "maxLength": 4096},
-            {"type": "number", "minimum": -(2**53), "maximum": 2**53},
-            {"type": "boolean"},
-        ]
-    },
-}
-_FILTER: Schema = {
-    "type": ["object", "null"],
-    "description": 'By metadata: {"colour": "red"}, {"year": {"gte": 2000}}, {"and": [...]}, {"not": {...}}.',
-}
 
 
 def description() -> Schema:
@@ -48,11 +37,12 @@ def description() -> Schema:
         "info": {
             "title": "compressor",
             "version": __version__,
-            "description": "A distilled vision-language student over HTTP.",
+            "description": "A distilled vision-language student over HTTP. Where a picture is the body, the "
+            "other fields stand in the query.",
         },
         "paths": {path: dict(methods) for path, methods in _paths().items()},
         "components": {
-            "schemas": {"Error": _error()},
+            "schemas": {"Error": an_object({"error": ERROR}, "error")},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{}, {"key": []}],
@@ -60,40 +50,64 @@ def description() -> Schema:
 
 
 def _paths() -> dict[str, dict[str, Schema]]:
-    images = {"model": _MODEL, "images": _list(_PICTURE), "encoding_format": _ENCODING}
-    embedding = {"model": _MODEL, "input": {"anyOf": [_TEXT, _list(_TEXT)]}, "encoding_format": _ENCODING}
-    item = {"id": _TEXT, "image": _PICTURE, "metadata": {"type": "object"}}
-    cursor = [_query("limit", {"type": "integer", "minimum": 0}), _query("cursor", {"type": "string"})]
-    at = [{"name": "id", "in": "path", "required": True, "schema": _TEXT}]
+    images = {"model": MODEL, "images": a_list(PICTURE), "encoding_format": ENCODING}
+    embedding = {
+        "model": MODEL,
+        "input": {"anyOf": [TEXT, a_list({"anyOf": [TEXT, ADDRESS]})]},
+        "encoding_format": ENCODING,
+    }
+    dimensions = {"type": ["integer", "null"], "minimum": 1, "description": "The model's own, no others."}
+    item = {"id": ID, "image": PICTURE, "metadata": METADATA}
+    pages = [
+        _query("limit", {"type": "integer", "minimum": 0, "maximum": 1000, "default": 50}),
+        _query("cursor", {"type": "string"}),
+        _query("model", {"type": "string"}),
+    ]
+    at = [{"name": "id", "in": "path", "required": True, "schema": ID}, _query("model", {"type": "string"})]
     return {
         "/v1/embeddings": {
             "post": _call(
                 "Embeddings in OpenAI's form",
-                _object(embedding | {"dimensions": {"type": "integer"}, "user": _TEXT}, "input"),
+                "openai",
+                an_object(embedding | {"dimensions": dimensions, "user": {}}, "input"),
                 {"input": ["a red star", PIXEL]},
             )
         },
         "/encode/image": {
-            "post": _call("Embed pictures", _object(images, "images"), {"images": [PIXEL]}, picture=True)
+            "post": _call(
+                "Embed pictures",
+                "rows",
+                an_object(images, "images"),
+                {"images": [PIXEL]},
+                picture=True,
+                rows=True,
+            )
         },
         "/encode/text": {
             "post": _call(
                 "Embed texts",
-                _object({"model": _MODEL, "texts": _list(_TEXT), "encoding_format": _ENCODING}, "texts"),
+                "rows",
+                an_object({"model": MODEL, "texts": a_list(TEXT), "encoding_format": ENCODING}, "texts"),
                 {"texts": ["a red star", "two blue circles"]},
+                rows=True,
             )
         },
         "/rank": {
             "post": _call(
                 "Rank texts for a picture, or pictures for a text",
-                _object(
-                    {
-                        "model": _MODEL,
-                        "image": _PICTURE,
-                        "texts": _list(_TEXT),
-                        "text": _TEXT,
-                        "images": _list(_PICTURE),
-                    }
+                "ranked",
+                either(
+                    an_object(
+                        {
+                            "model": MODEL,
+                            "image": PICTURE,
+                            "texts": a_list(TEXT),
+                            "text": TEXT,
+                            "images": a_list(PICTURE),
+                        }
+                    ),
+                    ("image", "texts"),
+                    ("text", "images"),
                 ),
                 {"image": PIXEL, "texts": ["a red star", "two blue circles"]},
             )
@@ -101,15 +115,17 @@ def _paths() -> dict[str, dict[str, Schema]]:
         "/classify": {
             "post": _call(
                 "Classify a picture by labels that training never saw",
-                _object(
+                "labelled",
+                an_object(
                     {
-                        "model": _MODEL,
-                        "image": _PICTURE,
-                        "labels": _list(_TEXT),
-                        "templates": _list(_TEXT | {"pattern": r"^[^{}]*\{\}[^{}]*$"}),
+                        "model": MODEL,
+                        "image": PICTURE,
+                        "labels": a_list(TEXT),
+                        "templates": or_null(
+                            a_list({"type": "string", "pattern": r"^([^{]|\{(?!\}))*\{\}([^{]|\{(?!\}))*$"})
+                        ),
                     },
-                    "image",
-                    "labels",
+                    *("image", "labels"),
                 ),
                 {"image": PIXEL, "labels": ["star", "circle"], "templates": ["a picture of a {}"]},
             )
@@ -117,51 +133,65 @@ def _paths() -> dict[str, dict[str, Schema]]:
         "/search": {
             "post": _call(
                 "Search the gallery by a text or a picture",
-                _object(
-                    {
-                        "model": _MODEL,
-                        "text": _TEXT,
-                        "image": _PICTURE,
-                        "k": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10},
-                        "filter": _FILTER,
-                    }
+                "hits",
+                either(
+                    an_object(
+                        {
+                            "model": MODEL,
+                            "text": TEXT,
+                            "image": PICTURE,
+                            "k": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000, "default": 10},
+                            "filter": FILTER,
+                        }
+                    ),
+                    ("text",),
+                    ("image",),
                 ),
                 {"text": "a red star", "k": 5},
                 picture=True,
             )
         },
         "/gallery": {
-            "get": _call("A page of the gallery", parameters=cursor),
+            "get": _call("A page of the gallery", "page", parameters=pages),
             "post": _call(
                 "Add pictures, or replace those of the same ids",
-                _object({"model": _MODEL, "items": _list(_object(item, "id", "image"))}, "items"),
+                "added",
+                an_object({"model": MODEL, "items": a_list(an_object(item, "id", "image"))}, "items"),
                 {"items": [{"id": "example", "image": PIXEL, "metadata": {"colour": "red"}}]},
             ),
         },
         "/gallery/delete": {
             "post": _call(
                 "Delete items",
-                _object({"model": _MODEL, "ids": _list(_TEXT)}, "ids"),
+                "deleted",
+                an_object({"model": MODEL, "ids": a_list(ID)}, "ids"),
                 {"ids": ["example"]},
             )
         },
         "/gallery/rebuild": {
             "post": _call(
                 "Embed the gallery again for the bundle that is served",
-                _object({"model": _MODEL, "leave_out": {"type": "boolean", "default": False}}),
+                "job",
+                an_object({"model": MODEL, "leave_out": {"type": "boolean", "default": False}}),
                 {},
                 status="202",
+                key="always",
             )
         },
         "/gallery/{id}": {
-            "get": _call("An item", parameters=at),
-            "delete": _call("Delete an item", parameters=at),
+            "get": _call("An item", "item", parameters=at),
+            "delete": _call("Delete an item", "deleted", parameters=at),
         },
         "/gallery/{id}/image": {"get": _call("An item's thumbnail", parameters=at, gives="image/jpeg")},
         "/caption": {
             "post": _call(
                 "Caption pictures",
-                _object({"model": _MODEL, "image": _PICTURE, "images": _list(_PICTURE)} | _lengths()),
+                "captions",
+                either(
+                    an_object({"model": MODEL, "image": PICTURE, "images": a_list(PICTURE)} | _lengths()),
+                    ("image",),
+                    ("images",),
+                ),
                 {"image": PIXEL},
                 picture=True,
             )
@@ -169,66 +199,67 @@ def _paths() -> dict[str, dict[str, Schema]]:
         "/answer": {
             "post": _call(
                 "Answer questions about a picture",
-                _object(
-                    {"model": _MODEL, "image": _PICTURE, "questions": _list(_TEXT)} | _lengths(),
-                    "image",
-                    "questions",
+                "answers",
+                an_object(
+                    {"model": MODEL, "image": PICTURE, "questions": a_list(TEXT)} | _lengths(),
+                    *("image", "questions"),
                 ),
                 {"image": PIXEL, "questions": ["what colour is it?"]},
             )
         },
-        "/models": {"get": _call("What is served, and what its run measured")},
+        "/models": {"get": _call("What is served, and what its run measured", "models")},
         "/models/reload": {
-            "post": _call("Read a bundle again from its folder", _object({"model": _MODEL}), {})
+            "post": _call(
+                "Read a bundle again from its folder", "models", an_object({"model": MODEL}), {}, key="always"
+            )
         },
-        "/livez": {"get": _call("The process answers")},
-        "/readyz": {"get": _call("Every model answers a canary")},
-        "/openapi.json": {"get": _call("This description")},
-        **{path: {"get": _call("A file of the page", gives=kind)} for path, (_, kind) in FILES.items()},
+        "/livez": {"get": _call("The process answers", "status", key="never")},
+        "/readyz": {"get": _call("Every model answers a canary", "status", key="never")},
+        "/openapi.json": {"get": _call("This description", "document", key="never")},
+        **{
+            path: {"get": _call("A file of the page", gives=kind, key="never")}
+            for path, (_, kind) in FILES.items()
+        },
     }
 
 
 def _call(
     summary: str,
+    answer: str | None = None,
     body: Schema | None = None,
     example: Schema | None = None,
     *,
     picture: bool = False,
+    rows: bool = False,
     parameters: list[Schema] | None = None,
     gives: str = "application/json",
     status: str = "200",
+    key: Literal["set", "always", "never"] = "set",
 ) -> Schema:
+    """A call. `answer`: of `ANSWERS`. `picture`: the body may be one. `rows`: the answer may be float32."""
+    content: Schema = {gives: {"schema": {} if answer is None else ANSWERS[answer]}}
+    if rows:
+        content["application/octet-stream"] = {"schema": FILE}
     told: Schema = {
         "summary": summary,
         "responses": {
-            status: {"description": "Done", "content": {gives: {"schema": {}}}},
+            status: {"description": "Done", "content": content},
             "default": {
                 "description": "Refused or failed",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
             },
         },
     }
+    if key != "set":
+        told["security"] = [{"key": []}] if key == "always" else []
     if parameters:
         told["parameters"] = parameters
     if body is not None:
-        content: Schema = {"application/json": {"schema": body, "example": example}}
+        taken: Schema = {"application/json": {"schema": body, "example": example}}
         if picture:
-            content["image/*"] = {"schema": {"type": "string", "format": "binary"}}
-        told["requestBody"] = {"required": True, "content": content}
+            taken |= {"image/*": {"schema": FILE}, "application/octet-stream": {"schema": FILE}}
+        told["requestBody"] = {"required": True, "content": taken}
     return told
-
-
-def _object(properties: Schema, *required: str) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items, "minItems": 1}
 
 
 def _query(name: str, schema: Schema) -> Schema:
@@ -237,20 +268,6 @@ def _query(name: str, schema: Schema) -> Schema:
 
 def _lengths() -> Schema:
     return {
-        "beams": {"type": "integer", "minimum": 1, "maximum": 16},
-        "max_length": {"type": "integer", "minimum": 2},
+        "beams": {"type": ["integer", "null"], "minimum": 1, "maximum": 16},
+        "max_length": {"type": ["integer", "null"], "minimum": 2},
     }
-
-
-def _error() -> Schema:
-    error = _object(
-        {
-            "code": {"type": "string"},
-            "message": {"type": "string"},
-            "param": {"type": ["string", "null"]},
-        },
-        "code",
-        "message",
-        "param",
-    )
-    return _object({"error": error}, "error")

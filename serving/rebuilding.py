@@ -73,8 +73,9 @@ class _StoppedError(CompressorError):
 class Rebuilding:
     """All rebuilds of a worker. Safe to call from several threads."""
 
-    def __init__(self, models: Models, place: Callable[[Model], str]) -> None:
-        self._models, self._place = models, place
+    def __init__(self, models: Models, place: Callable[[Model], str], after: Callable[[Any], None]) -> None:
+        """`after`: told of every gallery that was rebuilt."""
+        self._models, self._place, self._after = models, place, after
         self._here: dict[str, Job] = {}
         self._threads: list[threading.Thread] = []
         self._starting = threading.Lock()
@@ -139,11 +140,10 @@ class Rebuilding:
                 written = time.monotonic()
                 _write(place, self._here[place])
 
-        optimize: Callable[[], None] | None = None
         try:
             built = rebuild(place, model.opened, batch_size=_BATCH, leave_out=leave_out, progress=progress)
             job = Job("done", built.items, built.items, left_out=len(built.lost))
-            optimize = built.gallery.optimize
+            self._after(built.gallery)
         except Exception as error:  # whatever it is, the old gallery serves on and the sentence is shown
             last = self._here[place]
             job = Job("failed", last.done, last.of, message=placeless(str(error), place))
@@ -152,8 +152,6 @@ class Rebuilding:
                 job = Job("done", job.of, job.of)
             self._here[place] = job
             _write(place, job)
-            if optimize is not None:
-                optimize()
         except CompressorError as error:
             self._here[place] = job
             log.warning("after a rebuild: %s", error)

@@ -63,6 +63,7 @@ class Service:
         # Imported by the workers alone: their supervisor starts sooner without, and stays smaller.
         from serving import logs, tracing
         from serving.app import App
+        from serving.heads import bound_heads
         from serving.metrics import Metrics
         from serving.models import Models
         from serving.settings import from_environment, named_folders
@@ -71,6 +72,7 @@ class Service:
         brought = {"COMPRESSOR_BUNDLES": f"student={_BROUGHT}"} if _BROUGHT.is_dir() else {}
         settings = from_environment({**brought, **os.environ})
         logs.configure(settings.log)
+        bound_heads()
         self.models = Models(named_folders(settings), settings, Metrics())
         Front.app = App(self.models, settings, tracing=tracing.from_environment())
         self.watcher = Watcher(self.models, seconds_between(settings))

@@ -48,7 +48,7 @@ def keep(place: str, exact_below: int, pieces: int) -> int:
 
 def _end_with_parent() -> None:
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)
         os._exit(1)
 
     threading.Thread(target=wait, name="parent", daemon=True).start()
@@ -68,6 +68,4 @@ def _give_way() -> None:
 if __name__ == "__main__":
     _end_with_parent()
     _give_way()
-    ended = keep(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
-    sys.stderr.flush()
-    os._exit(ended)  # a thread of this process reads the standard input, which holds the interpreter up
+    sys.exit(keep(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -1,8 +1,8 @@
 """Upkeep of a gallery that grows: whether it is due, and whose turn it is.
 
-Every call that adds leaves a piece, every change a version, and an index knows nothing of what came after it.
+Every call that adds leaves a piece, every change a version, and an index knows nothing of what comes later.
 Whether `optimize` is worth it is told by the table's own counts, in a few milliseconds. All who share a
-gallery leave it to one of them: whoever has taken a lease, which runs out by itself where its owner is killed.
+gallery leave it to one of them: whoever has taken a lease. It runs out by itself where its owner is killed.
 """
 
 from __future__ import annotations

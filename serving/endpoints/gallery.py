@@ -63,7 +63,7 @@ async def add(call: Call) -> Response:
     errors: dict[int, Any] = {k: row.content() for k, row in enumerate(rows) if isinstance(row, ApiError)}
     if good:
         vectors = np.stack([row for row in rows if not isinstance(row, ApiError)])
-        added = await call.galleries.write(call.deadline, gallery.add, items, vectors)
+        added = await call.galleries.change(call.deadline, gallery, gallery.add, items, vectors)
         errors |= {good[e.index]: wrong(e.reason, f"items[{good[e.index]}]").content() for e in added.errors}
     if len(errors) == len(rows):
         first = next((row for row in rows if isinstance(row, ApiError)), None)
@@ -165,7 +165,7 @@ async def thumbnail(call: Call) -> Response:
 async def delete(call: Call) -> Response:
     """One item goes."""
     gallery = await _gallery(call)
-    deleted = await call.galleries.write(call.deadline, gallery.delete, [call.item])
+    deleted = await call.galleries.change(call.deadline, gallery, gallery.delete, [call.item])
     if not deleted:
         raise _no_item(call)
     return JSONResponse({"deleted": deleted})
@@ -176,7 +176,8 @@ async def delete_many(call: Call) -> Response:
     inputs.only(call.body, "model", "ids")
     gallery = await _gallery(call)
     ids = inputs.texts_of(call.body.fields.get("ids"), "ids", call.settings)
-    return JSONResponse({"deleted": await call.galleries.write(call.deadline, gallery.delete, ids)})
+    deleted = await call.galleries.change(call.deadline, gallery, gallery.delete, ids)
+    return JSONResponse({"deleted": deleted})
 
 
 async def _gallery(call: Call) -> Any:

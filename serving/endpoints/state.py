@@ -46,7 +46,7 @@ async def live(call: Call) -> Response:
 
 
 async def ready(call: Call) -> Response:
-    """Every model gives a finite unit row for a canary."""
+    """Every model answers a canary: a finite unit row, or the first token of a text."""
     faults = {model.name: fault for model in call.models if (fault := await _fault(call.models, model))}
     if faults:
         told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
@@ -55,7 +55,8 @@ async def ready(call: Call) -> Response:
 
 
 async def _fault(served: Models, model: Model) -> str:
-    """What is wrong with a model's canary; nothing where it is well. A full queue is not ill."""
+    """What is wrong with a model's canary; nothing where it is well. A full queue is not ill, nor one so long
+    that the canary has waited in vain while others were answered."""
     deadline = time.monotonic() + _CANARY
     try:
         for lane, rows in canaries(model.opened).items():
@@ -63,7 +64,8 @@ async def _fault(served: Models, model: Model) -> str:
             if found:
                 return found
     except ApiError as error:
-        return "" if error.code == "overloaded" else error.message
+        busy = error.code == "deadline" and model.engine.silent < served.settings.deadline
+        return "" if busy or error.code == "overloaded" else error.message
     except CompressorError as error:
         return str(error)
     return ""

@@ -23,7 +23,7 @@ async def caption(call: Call) -> Response:
     model, writer = call.writer()
     if writer.asks:
         raise ApiError(409, "wrong_kind", f"'{model.name}' answers questions; ask it at /answer", "model")
-    param = "images" if "images" in call.body.fields else "image"
+    param = "image" if call.body.fields.get("images") is None else "images"
     if param == "image" and call.body.picture is None and not call.body.files:
         files: list[bytes | ApiError] = [inputs.one_picture(call.body)]
     else:

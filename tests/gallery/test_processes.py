@@ -14,7 +14,7 @@ from tests.gallery.world import SPACE, filled, new_items, unit_rows
 
 def test_a_kill_loses_nothing_acknowledged_and_leaves_nothing_in_part(tmp_path: Path) -> None:
     moments = random.Random(0)
-    for number in range(3):
+    for number in range(2):
         worker = start(tmp_path / "g", f"w{number}", 10_000)
         acknowledged = kill_after(worker, moments.uniform(0.0, 0.4))
         assert acknowledged >= 1

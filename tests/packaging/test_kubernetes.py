@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from pathlib import Path
@@ -14,10 +13,9 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from serving.app import ENDPOINTS
+from serving.batching import Engine, Lane
 from serving.metrics import Metrics
-from serving.models import Models
 from serving.settings import Settings, from_environment
-from tests.runtime.conftest import bundle, exported  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -126,7 +124,6 @@ def test_it_runs_as_the_user_of_the_image_and_may_do_nothing(
 
 def test_replicas_follow_a_metric_that_is_counted_and_falls_again(
     manifests: dict[str, dict[str, Any]],
-    exported: Path,  # noqa: F811
 ) -> None:
     (followed,) = manifests["HorizontalPodAutoscaler"]["spec"]["metrics"]
     name = followed["pods"]["metric"]["name"]
@@ -136,22 +133,18 @@ def test_replicas_follow_a_metric_that_is_counted_and_falls_again(
     assert rule["seriesQuery"].startswith(f"{name}{{")
 
     registry = CollectorRegistry()
-    models = Models({"toy": exported}, Settings(threads=1), Metrics(registry))
     seen: list[float | None] = []
 
-    async def ask() -> None:
-        model = models.get("toy")
-        rows = model.opened.preprocessor.texts(["a star"] * 40)
-        calls = [models.run(model, "text", rows, time.monotonic() + 30) for _ in range(3)]
-        watched = asyncio.gather(*calls)
-        while not watched.done():
-            seen.append(registry.get_sample_value(name, {"stage": "inference", "model": "toy"}))
-            await asyncio.sleep(0)
-        assert [np.shape(found)[0] for found in await watched] == [40, 40, 40]
+    def counted() -> float | None:
+        return registry.get_sample_value(name, {"stage": "inference", "model": "toy"})
 
-    try:
-        asyncio.run(ask())
-        assert max(value or 0 for value in seen) > 0
-        assert registry.get_sample_value(name, {"stage": "inference", "model": "toy"}) == 0
-    finally:
-        models.close()
+    def run(rows: np.ndarray) -> np.ndarray:
+        seen.append(counted())
+        return rows
+
+    observe = Metrics(registry).batches("toy", lambda: 7)
+    with Engine({"text": Lane(run, max_batch=4)}, 100, observe=observe) as engine:
+        engine.submit("text", np.zeros((10, 1)), time.monotonic() + 30).result(20)
+        assert counted() == 0
+    assert seen[1:] == [6, 2], "what was left after the batch before"
+    assert registry.get_sample_value(name, {"stage": "decode", "model": ""}) == 7

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,7 @@ from tests.export.writers import PROMPT, Exported, export_toy_writer
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the toy encoder; do not change it, take `folder` for that."""
-    folder = tmp_path_factory.mktemp("exported") / "bundle"
-    write_toy_bundle(folder)
-    return folder
+    return _exported(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +32,22 @@ def folder(exported: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def writers(tmp_path_factory: pytest.TempPathFactory) -> dict[Head, Exported]:
     """Bundles of models that write: one captions after a prompt, one answers. Do not change them."""
+    return _writers(tmp_path_factory.getbasetemp())
+
+
+# Made once for all folders whose conftest has these fixtures.
+
+
+@cache
+def _exported(home: Path) -> Path:
+    folder = home / "shared-toy" / "bundle"
+    write_toy_bundle(folder)
+    return folder
+
+
+@cache
+def _writers(home: Path) -> dict[Head, Exported]:
     prompts: dict[Head, str] = {"caption": PROMPT, "vqa": ""}
     return {
-        head: export_toy_writer(tmp_path_factory.mktemp(head), head, prompt)
-        for head, prompt in prompts.items()
+        head: export_toy_writer(home / f"shared-{head}", head, prompt) for head, prompt in prompts.items()
     }

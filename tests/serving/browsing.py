@@ -5,15 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import uvicorn
 
 from serving.app import App
 from tests.runtime.machine import not_verified
-from tests.serving.chromium import Tab, browser, found
-from tests.serving.test_process import free_port
+from tests.serving.chromium import Pipe, Tab, found
+from tests.serving.processes import free_port
 
 CHROMIUM = found()
 
@@ -33,10 +32,11 @@ def address(app: App) -> Iterator[str]:
 
 
 @pytest.fixture
-def tab(tmp_path: Path) -> Iterator[Tab]:
-    assert CHROMIUM is not None
-    with browser(CHROMIUM, tmp_path / "profile") as tab:
-        yield tab
+def tab(chromium: Pipe) -> Iterator[Tab]:
+    """Of one browser for all tests, with nothing that another test has left."""
+    tab = Tab(chromium)
+    yield tab
+    tab.close()
 
 
 def say_what_is_not_verified(part: str) -> None:

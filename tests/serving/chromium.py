@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -22,40 +23,64 @@ def found() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-class Tab:
-    """One page of a browser. `problems`: what its console complains of; `requested`: every address."""
+class Pipe:
+    """Messages to a browser and from it."""
 
     def __init__(self, to: int, come_from: int) -> None:
         self._to, self._from = to, come_from
-        self._held, self._last, self._session = b"", 0, ""
-        self.problems: list[str] = []
-        self.requested: list[str] = []
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "DOM", "Log", "Network"):
-            self.send(f"{domain}.enable")
+        self._held, self._last = b"", 0
 
-    def send(self, method: str, **params: Any) -> dict[str, Any]:
-        """One command and its result."""
+    def send(self, message: dict[str, Any]) -> int:
+        """The number that its answer will have."""
         self._last += 1
-        message: dict[str, Any] = {"id": self._last, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._to, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._receive()
-            if answer.get("id") == self._last:
-                assert "error" not in answer, (method, answer)
-                return dict(answer["result"])
-            self._note(answer)
+        os.write(self._to, json.dumps({"id": self._last, **message}).encode() + b"\0")
+        return self._last
 
-    def _receive(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
+        """The next message. Raises `AssertionError` where none comes: a page that crashed says nothing."""
         while b"\0" not in self._held:
+            readable, _, _ = select.select([self._from], [], [], 2 * _SECONDS)
+            assert readable, "the browser says nothing"
             part = os.read(self._from, 1 << 20)
             assert part, "the browser ended"
             self._held += part
         message, _, self._held = self._held.partition(b"\0")
         return dict(json.loads(message))
+
+
+class Tab:
+    """One page of a browser. `problems`: what its console complains of; `requested`: every address."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        """With storage and cache of its own."""
+        self._pipe, self._session = pipe, ""
+        self.problems: list[str] = []
+        self.requested: list[str] = []
+        self._context = self.send("Target.createBrowserContext")["browserContextId"]
+        told = self.send("Target.createTarget", url="about:blank", browserContextId=self._context)
+        self._session = self.send("Target.attachToTarget", targetId=told["targetId"], flatten=True)[
+            "sessionId"
+        ]
+        for domain in ("Page", "Runtime", "DOM", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def close(self) -> None:
+        """Close it, and forget what it has stored."""
+        self._session = ""
+        self.send("Target.disposeBrowserContext", browserContextId=self._context)
+
+    def send(self, method: str, **params: Any) -> dict[str, Any]:
+        """One command and its result."""
+        number = self._pipe.send(
+            {"method": method, "params": params} | ({"sessionId": self._session} if self._session else {})
+        )
+        while True:
+            answer = self._pipe.receive()
+            if answer.get("id") == number:
+                assert "error" not in answer, (method, answer)
+                return dict(answer["result"])
+            if answer.get("sessionId") == self._session:
+                self._note(answer)
 
     def _note(self, event: dict[str, Any]) -> None:
         params = event.get("params", {})
@@ -117,8 +142,8 @@ class Tab:
 
 
 @contextmanager
-def browser(program: str, profile: Path, *flags: str) -> Iterator[Tab]:
-    """A browser with one empty tab; it ends with the block."""
+def browser(program: str, profile: Path, *flags: str) -> Iterator[Pipe]:
+    """A browser without a tab; it ends with the block."""
     command_read, command_write = os.pipe()
     answer_read, answer_write = os.pipe()
     own = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
@@ -136,7 +161,7 @@ def browser(program: str, profile: Path, *flags: str) -> Iterator[Tab]:
     os.close(command_read)
     os.close(answer_write)
     try:
-        yield Tab(command_write, answer_read)
+        yield Pipe(command_write, answer_read)
     finally:
         os.killpg(process.pid, 9)
         process.wait()

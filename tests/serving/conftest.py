@@ -14,7 +14,8 @@ from serving.app import App
 from serving.models import Models
 from serving.settings import Settings
 from tests.export.toys import pictures
-from tests.runtime.conftest import bundle, exported  # noqa: F401
+from tests.runtime.conftest import bundle, exported, writers  # noqa: F401
+from tests.serving.chromium import Pipe, browser, found
 
 Ask = Callable[..., httpx.Response]
 
@@ -30,6 +31,15 @@ def files() -> list[bytes]:
     return [png(image) for image in pictures(5)]
 
 
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipe]:
+    """One browser for all tests."""
+    program = found()
+    assert program is not None
+    with browser(program, tmp_path_factory.mktemp("chromium") / "profile") as pipe:
+        yield pipe
+
+
 @pytest.fixture
 def settings(exported: Path) -> Settings:  # noqa: F811
     return Settings(bundles=(f"toy={exported}",), threads=1, max_items=20, max_body=500_000, max_text=2000)
@@ -43,8 +53,11 @@ def models(exported: Path, settings: Settings) -> Iterator[Models]:  # noqa: F81
 
 
 @pytest.fixture
-def app(models: Models, settings: Settings) -> App:
-    return App(models, settings)
+def app(models: Models, settings: Settings) -> Iterator[App]:
+    app = App(models, settings)
+    yield app
+    app.galleries.close()
+    app.close()
 
 
 @pytest.fixture

@@ -75,9 +75,7 @@ def got(name: str, path: str, *allowed: int, method: str = "GET") -> Hostile:
 def send(port: int, hostile: Hostile, seconds: float = 10) -> Answer:
     """Send it over a connection of its own and read the answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
-        with suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # refused before it was whole
+        with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was whole
             connection.sendall(hostile.wire)
         if hostile.hangs_up:
             return Answer(NO_ANSWER, {}, b"")

@@ -106,6 +106,13 @@ def _framing() -> Iterator[Hostile]:
     )
     yield _bare("a blank before a colon", wire("GET", "/livez", {"X-A ": "a"}), 200, *refused)
     yield _bare("a header of 200,000", wire("GET", "/livez", {"X-A": "a" * 200_000}), 200, 431, *refused)
+    endless = b"X-A: " + b"a" * 3_000_000
+    yield _bare("a header of 3 MB", b"GET /livez HTTP/1.1\r\nHost: test\r\n" + endless, *refused)
+    yield _bare("headers of 3 MB", b"GET /livez HTTP/1.1\r\n" + b"X-A: a\r\n" * 400_000, *refused)
+    yield _bare("a target of 3 MB", b"GET /" + b"a" * 3_000_000, *refused)
+    yield _text(
+        "trailers of 3 MB", chunked, b"10\r\n" + _GOOD + b"\r\n0\r\n" + b"X-A: a\r\n" * 400_000, *refused
+    )
     yield _bare("5,000 headers", wire("GET", "/livez", [("X-A", "a")] * 5_000), 200, 431, *refused)
     yield _bare("line feeds alone", wire("GET", "/livez").replace(b"\r\n", b"\n"), 200, *refused)
     whole = wire("POST", TEXT, _JSON, _GOOD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import psutil
 
 KEY = {"Authorization": "Bearer a-key-for-the-tests"}
 ROOT = Path(__file__).parents[2]
+_MARK = "SERVED_FOR_A_TEST"
+_PATIENCE = 10.0
 
 
 @dataclass
@@ -28,6 +31,7 @@ class Served:
     process: subprocess.Popen[bytes]
     url: str
     log: Path
+    mark: str
 
     def ask(self, method: str, path: str, **given: object) -> httpx.Response:
         """One request on a connection of its own: any of the workers may get it."""
@@ -35,23 +39,46 @@ class Served:
             return client.request(method, path, **given)  # type: ignore[arg-type]
 
     def kill(self) -> None:
-        """SIGKILL to the supervisor and then to the workers, which outlive it."""
-        left = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.kill()
-        for child in left:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
+        """SIGKILL to the supervisor, which would start workers again, and then to all that it has started."""
+        if self.process.poll() is None:
+            self.process.kill()
         self.process.wait()
+        left = marked(self.mark)
+        for each in left:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         psutil.wait_procs(left, 30)
+
+    def end(self) -> None:
+        """SIGTERM, and what is still there a few seconds later is killed: workers are in sessions of their
+        own and outlive a supervisor that dies."""
+        if self.process.poll() is None:
+            for each in marked(self.mark):
+                with suppress(psutil.NoSuchProcess):
+                    each.resume()  # those that a test has stopped
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_PATIENCE)
+        self.kill()
 
     def workers(self) -> list[int]:
         """The processes that answer."""
         found = []
-        for child in psutil.Process(self.process.pid).children(recursive=True):
+        for each in marked(self.mark):
             with suppress(psutil.NoSuchProcess):  # zombies too
-                if any("worker.service" in word for word in child.cmdline()):
-                    found.append(child.pid)
+                if any("worker.service" in word for word in each.cmdline()):
+                    found.append(each.pid)
         return sorted(found)
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """All processes that have this mark in their environment: who was started by one inherits it."""
+    found = []
+    for each in psutil.process_iter():
+        with suppress(psutil.Error):
+            if each.environ().get(_MARK) == mark:
+                found.append(each)
+    return found
 
 
 def free_port() -> int:
@@ -67,7 +94,14 @@ def serving(bundle: Path, log: Path, *options: str, **settings: object) -> Itera
     port = free_port()
     command = [sys.executable, "-m", "compressor", "serve", f"toy={bundle}", "--port", str(port)]
     told = {f"COMPRESSOR_{name.upper()}": str(value) for name, value in settings.items()}
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COMPRESSOR_KEYS": "a-key-for-the-tests", **told}
+    mark = secrets.token_hex(8)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "COMPRESSOR_KEYS": KEY["Authorization"].removeprefix("Bearer "),
+        _MARK: mark,
+        **told,
+    }
     with log.open("ab") as output:
         process = subprocess.Popen(
             [*command, "--threads", "1", *options],
@@ -76,13 +110,12 @@ def serving(bundle: Path, log: Path, *options: str, **settings: object) -> Itera
             start_new_session=True,
             env=environment,
         )
-    served = Served(process, f"http://127.0.0.1:{port}", log)
+    served = Served(process, f"http://127.0.0.1:{port}", log, mark)
     try:
         until(lambda: _is_ready(served), 60)
         yield served
     finally:
-        if process.poll() is None:
-            served.kill()
+        served.end()
 
 
 def _is_ready(served: Served) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.runtime.conftest import exported  # noqa: F401
 from tests.serving.bundles import other_weights
 from tests.serving.hostile import Answer, Hostile, send
 from tests.serving.hostile_bodies import PICTURE, bodies
@@ -25,7 +24,7 @@ _LEAK = re.compile(r"Traceback|File \"|site-packages|\.py:\d|0x[0-9a-f]{8}|/(?:h
 
 
 @pytest.fixture(scope="module")
-def served(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:  # noqa: F811
+def served(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Two bundles and one gallery, which is the first one's."""
     folder = tmp_path_factory.mktemp("hostile")
     other = other_weights(exported, folder / "another")

@@ -10,11 +10,10 @@ import pytest
 from compressor.runtime import Bundle
 from serving.lanes import lanes_of
 from tests.export.toys import pictures
-from tests.runtime.conftest import exported  # noqa: F401
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_rows_do_not_shift_each_other(exported: Path, precision: str) -> None:  # noqa: F811
+def test_rows_do_not_shift_each_other(exported: Path, precision: str) -> None:
     bundle = Bundle.open(exported, precision=precision, threads=1)
     lanes = lanes_of(bundle, 32, lambda: False)
     images = np.stack([bundle.preprocessor.images([picture])[0] for picture in pictures(6)])

@@ -9,10 +9,11 @@ import jsonschema
 import pytest
 
 from serving.app import ENDPOINTS, OF_AN_ITEM
-from serving.openapi import description
+from serving.openapi import PIXEL, description
 from serving.settings import Settings
 from tests.serving.conftest import Ask
 
+JSON = "application/json"
 EXAMPLES = [
     (path, call["requestBody"]["content"]["application/json"])
     for path, methods in description()["paths"].items()
@@ -40,6 +41,44 @@ def test_examples_fit_their_schemas_and_can_be_sent(ask: Ask, path: str, content
     jsonschema.Draft202012Validator(content["schema"]).validate(content["example"])
     answer = ask("POST", path, json=content["example"])
     assert answer.status_code == NOT_THIS_MODEL.get(path, 200), answer.json()
+    if answer.status_code == 200:
+        told = description()["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
+        jsonschema.Draft202012Validator(told["schema"]).validate(answer.json())
+
+
+@pytest.mark.parametrize("path", ["/models", "/livez", "/readyz", "/gallery", "/gallery/example"])
+def test_what_is_read_is_as_described(ask: Ask, path: str) -> None:
+    calls = description()["paths"]
+    added = ask("POST", "/gallery", json=calls["/gallery"]["post"]["requestBody"]["content"][JSON]["example"])
+    assert added.status_code == 200
+    told = calls[path.replace("example", "{id}")]["get"]["responses"]["200"]["content"][JSON]["schema"]
+    jsonschema.Draft202012Validator(told).validate(ask("GET", path).json())
+
+
+def test_keys_are_described_where_they_are_needed() -> None:
+    for path, methods in {
+        **ENDPOINTS,
+        **{"/gallery/{id}" + end: of for end, of in OF_AN_ITEM.items()},
+    }.items():
+        for method, endpoint in methods.items():
+            told = description()["paths"][path][method.lower()].get("security")
+            assert told == {"set": None, "always": [{"key": []}], "never": []}[endpoint.key], path
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/rank", {"image": PIXEL, "texts": ["a"], "text": "b"}),
+        ("/rank", {"texts": ["a"], "images": [PIXEL]}),
+        ("/search", {"text": "a", "image": PIXEL}),
+        ("/caption", {"image": PIXEL, "images": [PIXEL]}),
+    ],
+)
+def test_two_ways_to_ask_at_once_are_refused(ask: Ask, path: str, sent: dict[str, Any]) -> None:
+    schema = description()["paths"][path]["post"]["requestBody"]["content"][JSON]["schema"]
+    assert not jsonschema.Draft202012Validator(schema).is_valid(sent)
+    answer = ask("POST", path, json=sent)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_value")
 
 
 def test_errors_are_as_described(ask: Ask) -> None:

@@ -11,7 +11,6 @@ from compressor.recipe.blip import Head
 from serving.models import Models
 from serving.settings import Settings
 from tests.export.writers import Exported
-from tests.runtime.conftest import writers  # noqa: F401
 from tests.serving.browsing import CHROMIUM, address, say_what_is_not_verified, tab  # noqa: F401
 from tests.serving.chromium import Tab
 from tests.serving.conftest import Ask
@@ -25,7 +24,7 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def models(writers: dict[Head, Exported], settings: Settings) -> Iterator[Models]:  # noqa: F811
+def models(writers: dict[Head, Exported], settings: Settings) -> Iterator[Models]:
     models = Models({"captions": writers["caption"].folder, "answers": writers["vqa"].folder}, settings)
     yield models
     models.close()

@@ -7,55 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.runtime.conftest import exported  # noqa: F401
+from tests.serving.processes import marked, serving, until
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def serving(bundle: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    port = free_port()
-    command = [sys.executable, "-m", "compressor", "serve", f"toy={bundle}", "--port", str(port)]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--threads", "1"], stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        until_ready(process, url, log)
-        yield process, url
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        assert process.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{url}/readyz", timeout=5).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
-
-
-def test_it_starts_answers_and_ends_in_order(exported: Path, tmp_path: Path) -> None:  # noqa: F811
-    with serving(exported, tmp_path / "log") as (process, url):
+def test_it_starts_answers_and_ends_in_order(exported: Path, tmp_path: Path) -> None:
+    with serving(exported, tmp_path / "log", keys="") as served:
+        process, url = served.process, served.url
         answer = httpx.post(f"{url}/encode/text", json={"texts": ["a red circle"]})
         assert answer.status_code == 200
         assert answer.json()["model"] == "toy"
@@ -70,10 +32,30 @@ def test_it_starts_answers_and_ends_in_order(exported: Path, tmp_path: Path) -> 
                 caller.sendall(b"GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n")
         process.terminate()
         assert process.wait(30) == 0
+        assert not marked(served.mark), "no worker is left behind"
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log
     assert log.count("/encode/text") == log.count("/gallery/{id}") == 1, "one line a request"
     assert "an-item" not in log
+
+
+def test_nothing_is_left_of_one_whose_test_fails(exported: Path, tmp_path: Path) -> None:
+    """Not where its supervisor was killed, nor where a worker was stopped and cannot end by itself."""
+    mark = ""
+
+    def fail() -> None:
+        nonlocal mark
+        with serving(exported, tmp_path / "log", "--workers", "2") as served:
+            mark = served.mark
+            until(lambda: len(served.workers()) == 2, 30)
+            os.kill(served.workers()[0], signal.SIGSTOP)
+            os.kill(served.process.pid, signal.SIGKILL)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert mark
+    assert not marked(mark)
 
 
 @pytest.mark.parametrize(

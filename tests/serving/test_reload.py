@@ -22,7 +22,7 @@ from serving.models import Models
 from serving.settings import Settings
 from serving.watching import Watcher, seconds_between
 from tests.serving import bundles
-from tests.serving.processes import serving, under_load, until
+from tests.serving.processes import serving, under_load
 
 
 @pytest.fixture
@@ -201,9 +201,3 @@ def test_no_request_fails_while_bundles_are_replaced(
         served.process.terminate()
         assert served.process.wait(30) == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
-
-
-def test_a_watched_service_follows_by_itself(home: Path, other: Path, tmp_path: Path) -> None:
-    with serving(home, tmp_path / "log", watch=0.2) as served:
-        sha256 = bundles.put(other, home)
-        until(lambda: served.ask("GET", "/models").json()["models"][0]["sha256"] == sha256, 10)

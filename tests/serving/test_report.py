@@ -16,7 +16,6 @@ from serving.points import Point, points_of
 from serving.report import report_of
 from serving.settings import Settings
 from tests.report.fixture import small
-from tests.runtime.conftest import exported  # noqa: F401
 from tests.serving.runs import figures, home_of
 
 
@@ -28,7 +27,7 @@ def named(points: list[dict[str, Any]], measure: str) -> dict[str, dict[str, Any
     return {point["name"]: point for point in points if point["measure"] == measure}
 
 
-def test_models_and_precisions_are_the_figures_of_the_run(exported: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_models_and_precisions_are_the_figures_of_the_run(exported: Path, tmp_path: Path) -> None:
     results = figures()
     report = told(home_of(exported, tmp_path, results))
     assert report is not None
@@ -60,7 +59,7 @@ def test_models_and_precisions_are_the_figures_of_the_run(exported: Path, tmp_pa
     assert [name for name, point in precisions.items() if point["served"]] == ["fp32"]
 
 
-def test_goals_say_by_how_much(exported: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_goals_say_by_how_much(exported: Path, tmp_path: Path) -> None:
     report = told(home_of(exported, tmp_path, figures()))
     assert report is not None
     assert [(goal["verdict"], goal["bound"], goal["margin"]) for goal in report["goals"]] == [
@@ -70,7 +69,7 @@ def test_goals_say_by_how_much(exported: Path, tmp_path: Path) -> None:  # noqa:
     ]
 
 
-def test_a_bundle_that_left_its_run_tells_what_it_carries(exported: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_bundle_that_left_its_run_tells_what_it_carries(exported: Path, tmp_path: Path) -> None:
     bundle = home_of(exported, tmp_path, figures())
     within = told(bundle)
     (tmp_path / "results.json").unlink()
@@ -81,7 +80,7 @@ def test_a_bundle_that_left_its_run_tells_what_it_carries(exported: Path, tmp_pa
     assert {**alone, "points": []} == {**within, "points": []}
 
 
-def test_a_search_for_precisions_is_told_by_the_bundle_alone(exported: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_search_for_precisions_is_told_by_the_bundle_alone(exported: Path, tmp_path: Path) -> None:
     bundle = home_of(exported, tmp_path, figures())
     (tmp_path / "results.json").unlink()
     manifest = json.loads((bundle / MANIFEST).read_text())
@@ -97,7 +96,7 @@ def test_a_search_for_precisions_is_told_by_the_bundle_alone(exported: Path, tmp
     assert point["bytes"] == sum(artifact[tower]["file"]["bytes"] for tower in ("image", "text"))
 
 
-def test_a_teacher_finds_the_run_it_taught(exported: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_teacher_finds_the_run_it_taught(exported: Path, tmp_path: Path) -> None:
     report = told(home_of(exported, tmp_path, figures(), role="teacher"))
     assert report is not None
     assert [point["name"] for point in report["points"] if point["served"]] == ["teacher"]
@@ -107,7 +106,7 @@ def test_a_teacher_finds_the_run_it_taught(exported: Path, tmp_path: Path) -> No
     "content", ["", "{}", "[1, 2]", '{"name": "quickstart", "recipe": {}}', "\x00", None]
 )
 def test_a_file_that_is_no_result_of_this_bundle_is_passed_over(
-    exported: Path,  # noqa: F811
+    exported: Path,
     tmp_path: Path,
     content: str | None,
 ) -> None:
@@ -119,13 +118,13 @@ def test_a_file_that_is_no_result_of_this_bundle_is_passed_over(
     assert len(report["goals"]) == 3, "the bundle's own"
 
 
-def test_without_a_run_there_is_no_report(exported: Path, settings: Settings) -> None:  # noqa: F811
+def test_without_a_run_there_is_no_report(exported: Path, settings: Settings) -> None:
     models = Models({"toy": exported}, settings)
     assert "report" not in models.get("toy").described()
     models.close()
 
 
-def test_figures_of_a_later_version_are_no_report(exported: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_figures_of_a_later_version_are_no_report(exported: Path, tmp_path: Path) -> None:
     bundle = home_of(exported, tmp_path, figures())
     (tmp_path / "results.json").unlink()
     manifest = json.loads((bundle / MANIFEST).read_text())
@@ -134,7 +133,7 @@ def test_figures_of_a_later_version_are_no_report(exported: Path, tmp_path: Path
     assert told(bundle) is None
 
 
-def test_a_rehearsal_has_no_points(exported: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_rehearsal_has_no_points(exported: Path, tmp_path: Path) -> None:
     report = told(home_of(exported, tmp_path, figures(rehearsal=True)))
     assert report is not None
     assert (report["rehearsal"], report["points"], report["retention"]) == (True, [], None)

@@ -16,11 +16,10 @@ from serving.app import App
 from serving.models import Models
 from serving.settings import Settings
 from tests.export.writers import Exported
-from tests.runtime.conftest import writers  # noqa: F401
 
 
 @pytest.fixture
-def served(writers: dict[Head, Exported]) -> Iterator[App]:  # noqa: F811
+def served(writers: dict[Head, Exported]) -> Iterator[App]:
     settings = Settings(threads=1, deadline=60)
     folders = {"captions": writers["caption"].folder, "answers": writers["vqa"].folder}
     models = Models(folders, settings)
