@@ -24,11 +24,13 @@ class Connection(asyncio.Protocol):
         self._received = bytearray()
         self._whole = 0
         self._status = 0
+        self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error or ConnectionResetError("closed"))
 
@@ -68,6 +70,8 @@ class Connections:
     async def send(self, number: int) -> str | None:
         """None for an answer of 200, else what came instead."""
         try:
+            while self._free and self._free[-1].closed:  # by the service, after some idle seconds
+                self._free.pop()
             lane = self._free.pop() if self._free else await self._opened()
             status = await lane.ask(self._requests[number % len(self._requests)])
         except OSError as error:

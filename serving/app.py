@@ -27,6 +27,7 @@ from serving.errors import ApiError
 from serving.galleries import Galleries
 from serving.keys import Keys
 from serving.logs import Entry, items_of, method_of, trace_of, write
+from serving.memory import Tidying
 from serving.models import Models
 from serving.settings import Settings
 from serving.tracing import Tracing
@@ -103,6 +104,7 @@ class App:
         self.cors = Cors(settings.cors)
         self.fetcher = fetcher or (Fetcher(settings) if settings.urls else None)
         self.tracing = tracing
+        self.tidying = Tidying()
         self._passed_on = passed_on or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,6 +122,8 @@ class App:
         started = time.monotonic()
         response = await self._answer(request, started + self.settings.deadline, entry)
         entry.status = response.status_code
+        if entry.status == 429:
+            self.tidying.refused()
         own = {name for name, _ in response.raw_headers}
         response.raw_headers += [header for header in _HEADERS if header[0] not in own]
         response.raw_headers.append((b"x-request-id", number.encode()))
