@@ -128,7 +128,8 @@ def test_control_c_shows_what_was_measured() -> None:
 
 
 _INTERRUPTED = f"""
-import os, threading, time
+import os, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 from compressor.cli import main
 from compressor.client.tally import Tally
 

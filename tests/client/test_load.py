@@ -273,8 +273,12 @@ def test_an_interrupted_load_reports_what_was_measured() -> None:
     async def slow() -> None:
         await asyncio.sleep(0.02)
 
-    with running(Service(remember=False, delay=slow).app()) as url:
-        report = measure(url, text_body(), Load(3, None, seconds=60.0, warmup=0.1), told=told)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        with running(Service(remember=False, delay=slow).app()) as url:
+            report = measure(url, text_body(), Load(3, None, seconds=60.0, warmup=0.1), told=told)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert report.interrupted
     assert report.good > 0
     assert report.unfinished <= 3
