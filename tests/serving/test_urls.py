@@ -4,102 +4,27 @@ from __future__ import annotations
 
 import base64
 import socket
-import ssl
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from compressor.errors import DataError
 from compressor.runtime import Bundle
-from serving.addresses import UrlError, is_allowed, is_public, parsed
 from serving.app import App
 from serving.models import Models
-from serving.settings import Settings, from_environment
+from serving.settings import Settings
 from serving.urls import AT_ONCE, Fetcher
 from tests.serving.conftest import Ask
-
-PUBLIC = "93.184.215.14"
-HOST = "images.example.org"
-Reply = Callable[[Any, bytes], None]
-"""Writes to a TLS connection what a server answers; gets the request."""
-
-
-def answer(content: bytes = b"", status: str = "200 OK", **headers: str) -> Reply:
-    lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
-    if "Content_Length" not in headers and "Transfer_Encoding" not in headers:
-        lines.append(f"Content-Length: {len(content)}")
-    head = ("\r\n".join(lines) + "\r\n\r\n").encode()
-    return lambda connection, _: connection.sendall(head + content)
-
-
-def to(location: str) -> Reply:
-    return answer(status="302 Found", Location=location)
+from tests.serving.hosts import HOST, PUBLIC, Reply, World, answer, make_certificate, to
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate, its own authority, of the hosts that are served here."""
-    folder = tmp_path_factory.mktemp("tls")
-    names = f"subjectAltName=DNS:{HOST},DNS:*.example.net"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    command += ["-days", "2", "-subj", "/CN=test", "-addext", names]
-    command += ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
-    command += ["-keyout", str(folder / "key"), "-out", str(folder / "certificate")]
-    subprocess.run(command, check=True, capture_output=True)
-    both = folder / "both"
-    both.write_bytes((folder / "key").read_bytes() + (folder / "certificate").read_bytes())
-    return both
-
-
-class World:
-    """A TLS server that stands for all hosts, the names that lead to it, and what was asked of both."""
-
-    def __init__(self, certificate: Path) -> None:
-        self.replies: dict[str, Reply] = {}
-        self.names: dict[str, list[list[str]]] = {HOST: [[PUBLIC]]}
-        """The answers to each look-up of a name; the last holds for all that follow."""
-        self.resolved: list[str] = []
-        self.dialled: list[tuple[str, int]] = []
-        self.requests: list[bytes] = []
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(certificate)
-        self.client = ssl.create_default_context(cafile=str(certificate))
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def close(self) -> None:
-        self._listening.close()
-
-    def resolve(self, host: str, port: int) -> list[str]:
-        self.resolved.append(host)
-        found = self.names.get(host)
-        if found is None:
-            raise socket.gaierror("not known")
-        return found.pop(0) if len(found) > 1 else found[0]
-
-    def connect(self, ip: str, port: int, seconds: float) -> socket.socket:
-        self.dialled.append((ip, port))
-        return socket.create_connection(self._listening.getsockname(), timeout=seconds)
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=self._one, args=(self._listening.accept()[0],), daemon=True).start()
-
-    def _one(self, plain: socket.socket) -> None:
-        with suppress(OSError), self._context.wrap_socket(plain, server_side=True) as connection:
-            request = b""
-            while not request.endswith(b"\r\n\r\n"):
-                request += connection.recv(4096)
-            self.requests.append(request)
-            self.replies[request.split(b" ")[1].decode()](connection, request)
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture
@@ -235,70 +160,6 @@ def test_addresses_of_another_form_or_host_are_not_even_looked_up(ask: Ask, worl
 def test_an_address_is_a_string(ask: Ask, url: Any) -> None:
     (result,) = sent(ask, url)
     assert result["error"]["code"] == "invalid_value"
-
-
-def test_hosts_are_allowed_by_name_by_domain_and_by_port() -> None:
-    allowed = ["a.test", "*.b.test", "c.test:8443", "[2606:4700::1111]"]
-    yes = [
-        ("a.test", 443),
-        ("x.b.test", 443),
-        ("x.y.b.test", 443),
-        ("c.test", 8443),
-        ("2606:4700::1111", 443),
-    ]
-    no = [("a.test", 8443), ("b.test", 443), ("xb.test", 443), ("c.test", 443), ("d.test", 443)]
-    assert [is_allowed(*each, allowed) for each in yes + no] == [True] * len(yes) + [False] * len(no)
-    assert is_allowed("any.test", 443, ["*"])
-    assert not is_allowed("any.test", 444, ["*"])
-    assert parsed("https://A.TEST./p?q#f", allowed).target == "/p?q"
-    with pytest.raises(UrlError):
-        parsed("https://b.test/", allowed)
-
-
-@pytest.mark.parametrize(
-    ("address", "public"),
-    [
-        (PUBLIC, True),
-        ("1.1.1.1", True),
-        ("2606:4700::1111", True),
-        ("::ffff:1.1.1.1", True),
-        ("64:ff9b::1.1.1.1", True),
-        ("127.0.0.1", False),
-        ("10.0.0.1", False),
-        ("172.16.0.1", False),
-        ("192.168.1.1", False),
-        ("169.254.169.254", False),
-        ("100.64.0.1", False),
-        ("192.0.0.192", False),
-        ("0.0.0.0", False),
-        ("224.0.0.1", False),
-        ("240.0.0.1", False),
-        ("255.255.255.255", False),
-        ("::", False),
-        ("::1", False),
-        ("::7f00:1", False),
-        ("fe80::1", False),
-        ("fe80::1%eth0", False),
-        ("2606:4700::1111%eth0", False),
-        ("fc00::1", False),
-        ("fd00:ec2::254", False),
-        ("fec0::1", False),
-        ("ff02::1", False),
-        ("2001:db8::1", False),
-        ("2001:0:7f00:1::", False),
-        ("::ffff:127.0.0.1", False),
-        ("::ffff:169.254.169.254", False),
-        ("2002:7f00:1::", False),
-        ("2002:a9fe:a9fe::", False),
-        ("64:ff9b::10.0.0.1", False),
-        ("64:ff9b::a9fe:a9fe", False),
-        ("64:ff9b:1::1", False),
-        ("localhost", False),
-        ("", False),
-    ],
-)
-def test_only_addresses_of_the_open_internet_are_public(address: str, public: bool) -> None:
-    assert is_public(address) is public
 
 
 @pytest.mark.parametrize(
@@ -486,14 +347,3 @@ def test_fetches_run_together_within_a_bound(ask: Ask, world: World, files: list
     world.replies = {f"/{k}": reply for k in range(count)}
     assert all("embedding" in result for result in sent(ask, *(f"https://{HOST}/{k}" for k in range(count))))
     assert most[0] == AT_ONCE
-
-
-@pytest.mark.parametrize("given", ["https://a.test", "a.test/b", "a test", "*.", "a*.test", "*.*.test", "."])
-def test_hosts_that_are_none_are_refused_at_the_start(given: str) -> None:
-    with pytest.raises(DataError, match=r"COMPRESSOR_URLS: '.*' is not a host"):
-        from_environment({"COMPRESSOR_URLS": f"good.test,{given}"})
-    assert from_environment({"COMPRESSOR_URLS": "A.test, *.b.test:8443,*"}).urls == (
-        "a.test",
-        "*.b.test:8443",
-        "*",
-    )
