@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -53,6 +54,27 @@ def run_program(app: typer.Typer) -> None:
     With `--json` the one document on standard output is then `{"error": sentence, "exit_code": number}`;
     missed goals are no error there but part of the results.
     """
+    try:
+        _run(app)
+    except SystemExit as ended:
+        if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+            _end_at_once(ended.code if isinstance(ended.code, int) else 0)
+        raise
+
+
+def _end_at_once(exit_code: int) -> None:
+    """End one of several processes without the libraries' destructors.
+
+    Those that meet a thread still running abort the process now and then, which torchrun takes for a failure
+    and stops all the others.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
+
+
+def _run(app: typer.Typer) -> None:
     debug = "--debug" in sys.argv[1:]
     try:
         app()

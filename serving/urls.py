@@ -172,11 +172,12 @@ def _content(response: HTTPResponse, room: _Room) -> bytes:
         raise UrlError(f"answers with status {response.status}")
     if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
         raise UrlError("answers with a content encoding that was not asked for")
-    if response.length is not None:
-        room.check(response.length)
-    pieces = []
+    declared, pieces, held = response.length, [], 0
+    if declared is not None:
+        room.take(declared)
     while piece := response.read(_PIECE):
-        room.take(len(piece))
+        if declared is None:
+            held = room.take(len(piece), held)
         pieces.append(piece)
     if response.length:
         raise UrlError("ended before it was whole")
@@ -190,16 +191,17 @@ class _Room:
         self._most = self._left = most
         self._lock = Lock()
 
-    def check(self, count: int) -> None:
-        """Raise `UrlError` where `count` more would be too many."""
-        if count > self._left:
-            raise UrlError(f"brings more than the {self._most:,} bytes that a request may have")
+    def take(self, count: int, held: int = 0) -> int:
+        """Count bytes that come beside the `held` ones of the same fetch; how many it holds then.
 
-    def take(self, count: int) -> None:
-        """Count bytes that came. Raises `UrlError` where they are too many."""
+        Raises `UrlError` where they are too many, and leaves the room that it held to the others.
+        """
         with self._lock:
-            self.check(count)
+            if count > self._left:
+                self._left += held
+                raise UrlError(f"brings more than the {self._most:,} bytes that a request may have")
             self._left -= count
+        return held + count
 
 
 class _Bounded:

@@ -42,13 +42,15 @@ every = pytest.mark.parametrize("kind", EVERY)
 
 
 def reference_weights(history: list[list[float]], k: float, temperature: float, rates: str) -> list[float]:
-    """The last step's weights, by the formulas of arXiv 2404.10838 with ε in every division."""
+    """The last step's weights, by the formulas of arXiv 2404.10838 with ε in every division, and in adjusted
+    losses as in their divisors."""
     before: list[float] | None = None
     weights: list[float] = []
     for losses in history:
         largest = max(losses)
         magnitudes = [largest / (loss + EPSILON) for loss in losses]
-        compared = losses if rates == "raw" else [a * x for a, x in zip(magnitudes, losses, strict=True)]
+        adjusted = [a * (x + EPSILON) for a, x in zip(magnitudes, losses, strict=True)]
+        compared = losses if rates == "raw" else adjusted
         if before is None:
             weights = [1.0] * len(losses)
         else:
