@@ -7,7 +7,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -87,13 +87,12 @@ _ITEM = re.compile(r"/gallery/([^/]+)(/image)?")
 
 
 class App:
-    """The ASGI application over `models`; `passed_on` gets the paths that are not ours."""
+    """The ASGI application over `models`."""
 
     def __init__(
         self,
         models: Models,
         settings: Settings,
-        passed_on: dict[str, Callable[..., Awaitable[None]]] | None = None,
         fetcher: Fetcher | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -105,14 +104,10 @@ class App:
         self.fetcher = fetcher or (Fetcher(settings) if settings.urls else None)
         self.tracing = tracing
         self.tidying = Tidying()
-        self._passed_on = passed_on or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise NotImplementedError(f"no {scope['type']} here")
-        if scope["path"] in self._passed_on:
-            await self._passed_on[scope["path"]](scope, receive, send)
-            return
         request = Request(scope, receive)
         given = request.headers.get("x-request-id", "")
         number = given if _ID.fullmatch(given) else f"{next(_NUMBERS) % 2**64:016x}"

@@ -49,11 +49,6 @@ class Model:
     sha256: str
     engine: Engine
 
-    @property
-    def embeds(self) -> bool:
-        """False for a model that writes."""
-        return isinstance(self.opened, Bundle)
-
     def described(self) -> dict[str, Any]:
         """The model as `/models` shows it."""
         return described(self)

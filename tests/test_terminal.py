@@ -29,7 +29,6 @@ run_program(app)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the script calls glibc")
 @pytest.mark.parametrize("code", [0, 3])
 def test_one_of_several_processes_ends_without_the_destructors_of_libraries(code: int) -> None:
     def run(world: str) -> subprocess.CompletedProcess[str]:
